@@ -1,0 +1,53 @@
+# Everything a user or developer does, by name. `make help` lists it.
+PYTHON ?= python3
+PORT ?= 8080
+DATA ?= .footnote
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo stop test check format model servers clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(STAMP) model  ## virtual environment in .venv, everything pinned; model converted once
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Footnote needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2>/dev/null \
+	  || { rm -rf $(VENV); sh scripts/install-system-packages python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'torch==2.13.0'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+model: $(STAMP)
+	@$(BIN)/python -P -m retrieval.embedding.convert
+
+demo: setup  ## ingest the samples, ask three questions, leave the page up (PORT=, DATA=)
+	@$(BIN)/python -P -m footnote.demo --data $(DATA) --port $(PORT)
+
+stop:  ## stop the server that `make demo` left running
+	@test ! -x $(BIN)/python || $(BIN)/python -P -m footnote.demo --data $(DATA) --stop
+
+servers:
+	@sh scripts/install-system-packages postgresql chromium
+
+test: setup servers  ## every test, with the servers they need
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+check: $(STAMP)  ## format, lint, types, import contracts, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2 -m "not slow" -q $(PYTEST_ARGS)
+
+format: $(STAMP)  ## format the code and apply safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: stop  ## remove the virtual environment and caches; never data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
