@@ -1,0 +1,13 @@
+"""The database's clock: the only one that leases and time stamps are compared by."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.db.base import db_now
+
+SECOND = 1_000_000
+
+
+def now(session: Session) -> int:
+    """Return the database's time in UTC microseconds since 1970."""
+    return session.scalars(select(db_now())).one()

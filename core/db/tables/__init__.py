@@ -1,0 +1,42 @@
+"""Every table, by subject. The tenant is the first part of every key and foreign key of what a tenant owns."""
+
+from core.db.tables.access import (
+    AccessEntryRow,
+    ApiKeyRow,
+    BrowserSessionRow,
+    GroupRow,
+    MembershipRow,
+    TenantRow,
+    UserRow,
+)
+from core.db.tables.answers import AnswerEventRow, AnswerRow, AuditRow, ConversationRow, UsageRow
+from core.db.tables.catalogue import BlobRow, ChunkRow, DocumentRow, EmbeddingRow, SourceRow, StageResultRow, VersionRow
+from core.db.tables.work import DeletionReceiptRow, IndexRow, IndexTaskRow, ReleaseRow, StageRow, WakeupRow
+
+__all__ = [
+    "AccessEntryRow",
+    "AnswerEventRow",
+    "AnswerRow",
+    "ApiKeyRow",
+    "AuditRow",
+    "BlobRow",
+    "BrowserSessionRow",
+    "ChunkRow",
+    "ConversationRow",
+    "DeletionReceiptRow",
+    "DocumentRow",
+    "EmbeddingRow",
+    "GroupRow",
+    "IndexRow",
+    "IndexTaskRow",
+    "MembershipRow",
+    "ReleaseRow",
+    "SourceRow",
+    "StageResultRow",
+    "StageRow",
+    "TenantRow",
+    "UsageRow",
+    "UserRow",
+    "VersionRow",
+    "WakeupRow",
+]

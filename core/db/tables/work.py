@@ -1,0 +1,123 @@
+"""Stages, wake-ups and index tasks: the queue of record; indexes and releases with their manifests."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.db.base import Base, JsonValue, Micros, UuidKey
+
+
+class StageRow(Base):
+    """One step of one version's way in. Claimed by lease; results commit only under the claimer's fence.
+
+    States: waiting (for the stage before) -> queued -> leased -> done | failed | cancelled. `attempt` counts claims
+    whose worker failed or died of this stage; a reclaim at start-up of the embedded mode is none.
+    """
+
+    __tablename__ = "stages"
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    id: Mapped[UUID] = mapped_column(UuidKey, primary_key=True)
+    document_id: Mapped[UUID] = mapped_column(UuidKey)
+    version_id: Mapped[UUID] = mapped_column(UuidKey)
+    name: Mapped[str] = mapped_column(String(16))
+    index_id: Mapped[str] = mapped_column(String(64), default="")
+    state: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(64))
+    lease_until: Mapped[int | None] = mapped_column(Micros)
+    ready_at: Mapped[int] = mapped_column(Micros)
+    input_hash: Mapped[str | None] = mapped_column(String(64))
+    output_hash: Mapped[str | None] = mapped_column(String(64))
+    reason: Mapped[str | None] = mapped_column(String(32))
+    detail: Mapped[str | None] = mapped_column(Text)
+    progress: Mapped[float | None]
+    created_at: Mapped[int] = mapped_column(Micros)
+    started_at: Mapped[int | None] = mapped_column(Micros)
+    finished_at: Mapped[int | None] = mapped_column(Micros)
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant", "version_id"], ["versions.tenant", "versions.id"], ondelete="CASCADE"),
+        UniqueConstraint("tenant", "version_id", "name", "index_id"),
+        CheckConstraint("state IN ('waiting', 'queued', 'leased', 'done', 'failed', 'cancelled')", name="state"),
+        CheckConstraint("name IN ('parse', 'chunk', 'embed', 'index')", name="name"),
+        Index("ix_stages_claim", "name", "state", "ready_at"),
+    )
+
+
+class WakeupRow(Base):
+    """A note, written with the work it announces, that a stage wants to be run. Losing one costs time, never work."""
+
+    __tablename__ = "wakeups"
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    id: Mapped[UUID] = mapped_column(UuidKey, primary_key=True)
+    stage_id: Mapped[UUID] = mapped_column(UuidKey)
+    queue: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[int] = mapped_column(Micros)
+    sent_at: Mapped[int | None] = mapped_column(Micros)
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant", "stage_id"], ["stages.tenant", "stages.id"], ondelete="CASCADE"),
+        Index("ix_wakeups_unsent", "sent_at", "id"),
+        Index("ix_wakeups_stage", "tenant", "stage_id"),
+    )
+
+
+class IndexTaskRow(Base):
+    """A change that an index still has to make: new access payload, or points that must go. Written with its cause."""
+
+    __tablename__ = "index_tasks"
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    id: Mapped[UUID] = mapped_column(UuidKey, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    document_id: Mapped[UUID] = mapped_column(UuidKey)
+    version_id: Mapped[UUID | None] = mapped_column(UuidKey)
+    attempt: Mapped[int] = mapped_column(default=0)
+    detail: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[int] = mapped_column(Micros)
+    ready_at: Mapped[int] = mapped_column(Micros)
+    done_at: Mapped[int | None] = mapped_column(Micros)
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant", "document_id"], ["documents.tenant", "documents.id"], ondelete="CASCADE"),
+        CheckConstraint("kind IN ('access', 'purge_version', 'purge_document')", name="kind"),
+        Index("ix_index_tasks_open", "done_at", "ready_at"),
+        Index("ix_index_tasks_document", "tenant", "document_id"),
+    )
+
+
+class DeletionReceiptRow(Base):
+    """When each store confirmed that it no longer holds anything of the document."""
+
+    __tablename__ = "deletion_receipts"
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    document_id: Mapped[UUID] = mapped_column(UuidKey, primary_key=True)
+    store: Mapped[str] = mapped_column(String(64), primary_key=True)
+    removed: Mapped[int] = mapped_column(default=0)
+    confirmed_at: Mapped[int | None] = mapped_column(Micros)
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant", "document_id"], ["documents.tenant", "documents.id"], ondelete="CASCADE"),
+    )
+
+
+class IndexRow(Base):
+    """An index: `id` is the hash of its manifest and the name of its collection."""
+
+    __tablename__ = "indexes"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    manifest: Mapped[dict[str, Any]] = mapped_column(JsonValue)
+    created_at: Mapped[int] = mapped_column(Micros)
+
+
+class ReleaseRow(Base):
+    """An index plus how it is queried and answered from. At most one is live."""
+
+    __tablename__ = "releases"
+    id: Mapped[UUID] = mapped_column(UuidKey, primary_key=True)
+    index_id: Mapped[str] = mapped_column(ForeignKey("indexes.id"))
+    manifest: Mapped[dict[str, Any]] = mapped_column(JsonValue)
+    state: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[int] = mapped_column(Micros)
+    promoted_at: Mapped[int | None] = mapped_column(Micros)
+    __table_args__ = (
+        CheckConstraint("state IN ('building', 'candidate', 'live', 'previous', 'retired', 'drifted')", name="state"),
+    )

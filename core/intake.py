@@ -1,0 +1,156 @@
+"""The upload use case: bytes first, durable; then everything else in one transaction; then the answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from sqlalchemy.orm import Session
+
+from core.access import parse_principal
+from core.blobs import BlobStore
+from core.db.access import may_write, visible
+from core.db.audit import record
+from core.db.blobs import BATCH, collect_blobs, unknown_blobs
+from core.db.documents import (
+    Accepted,
+    DocumentStatus,
+    Rights,
+    Upload,
+    accept,
+    status,
+)
+from core.db.session import Database
+from core.db.tenants import list_tenants
+from core.domain import Principal
+from core.errors import Forbidden, InvalidInput, Unavailable
+from core.ids import DocumentId
+from core.names import document_name, source_name
+
+BLOB_GRACE_SECONDS = 3_600.0  # An unreferenced blob stays so long: an upload of the same bytes may be under way.
+MAX_ENTRIES = 1_000  # Allow and deny entries of one upload.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadRequest:
+    """What the sender says of a file; nothing of it is trusted. `source` None: the file gets a source of its own."""
+
+    name: str
+    source: str | None = None
+    allow: Sequence[str] = ()
+    deny: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checked:
+    name: str
+    source: str | None
+    uploader: str
+    allow: tuple[str, ...]
+    deny: tuple[str, ...]
+
+
+class Intake:
+    """Takes files in. Once a call returns, the bytes and the rows are durable and the document is accounted for."""
+
+    def __init__(self, *, database: Database, blobs: BlobStore, max_bytes: int) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._max_bytes = max_bytes
+
+    def upload(self, principal: Principal, request: UploadRequest, content: bytes | BinaryIO) -> DocumentStatus:
+        """Store the content and queue the document; return what became of it so far.
+
+        The request is checked before the first byte is stored. If anything fails after that, the stored bytes have no
+        row and are collected within the hour; the sender may simply send the file again.
+
+        :raises Forbidden: the principal reads nothing (suspended or unknown), is a reader, or may not replace the
+            document of this name.
+        :raises Conflict: the name is taken by a document that the principal may not know.
+        :raises InvalidInput: the name, the source or a principal is malformed (`InvalidName` for the first two).
+        :raises PayloadTooLarge, StorageFull: nothing was kept.
+        """
+        checked = _check(principal, request)
+        blob = self._blobs.put(principal.tenant, content, max_bytes=self._max_bytes)
+        with self._database.transaction() as session:
+            # Under the lock that collecting takes too: from here on nobody removes these bytes.
+            upload = Upload(
+                source=checked.source,
+                name=checked.name,
+                blob_hash=blob.hash,
+                size=blob.size,
+                uploader=checked.uploader,
+                allow=checked.allow,
+                deny=checked.deny,
+            )
+            accepted = accept(session, principal.tenant, upload, rights=_rights(session, principal))
+            if not self._blobs.keep(principal.tenant, blob.hash):
+                raise Unavailable("The file could not be kept; nothing was accepted. Send it again.")
+            return _told(session, principal, checked, accepted)
+
+    def collect(self, *, older_than: float = BLOB_GRACE_SECONDS) -> int:
+        """Remove bytes that nothing has needed for so many seconds, with or without a row; return how many blobs."""
+        removed = 0
+        more = True
+        while more:
+            with self._database.transaction() as session:
+                some = collect_blobs(session, self._blobs, older_than=older_than)
+            removed += some
+            more = some > 0
+        with self._database.reading() as session:
+            tenants = list_tenants(session)
+        for tenant in tenants:
+            stored = [blob.hash for blob in self._blobs.list(tenant)]
+            with self._database.reading() as session:
+                suspects = unknown_blobs(session, tenant, stored)
+            for start in range(0, len(suspects), BATCH):
+                with self._database.transaction() as session:  # the lock that an upload takes; asked again under it
+                    for orphan in unknown_blobs(session, tenant, suspects[start : start + BATCH]):
+                        removed += self._blobs.delete(tenant, orphan, min_age_seconds=older_than)
+        return removed
+
+
+def uploader_of(principal: Principal) -> str:
+    """Return the principal that documents of this caller belong to: the user, or the one user the caller reads as.
+
+    :raises Forbidden: the caller is suspended or nobody.
+    """
+    if principal.user is None:
+        raise Forbidden("A document belongs to a user: upload as one, not as a group or as several at once.")
+    name = f"user:{principal.user}"
+    if name not in principal.closure:
+        raise Forbidden("You may not upload: this user is suspended or not known.")
+    return name
+
+
+def _check(principal: Principal, request: UploadRequest) -> _Checked:
+    uploader = uploader_of(principal)
+    if principal.role == "reader":
+        raise Forbidden("You may read but not upload. Ask an administrator for the role of an editor.")
+    if len(request.allow) + len(request.deny) > MAX_ENTRIES:
+        raise InvalidInput(f"An upload takes at most {MAX_ENTRIES:,} allow and deny entries. Use a group.")
+    return _Checked(
+        name=document_name(request.name),
+        source=None if request.source is None else source_name(request.source),
+        uploader=uploader,
+        allow=tuple(dict.fromkeys(parse_principal(text) for text in request.allow)),
+        deny=tuple(dict.fromkeys(parse_principal(text) for text in request.deny)),
+    )
+
+
+def _rights(session: Session, principal: Principal) -> Rights:
+    def see(document: DocumentId) -> bool:
+        return bool(visible(session, principal, [document]))
+
+    def write(document: DocumentId) -> bool:
+        return may_write(session, principal, document)
+
+    return Rights(see=see, write=write)
+
+
+def _told(session: Session, principal: Principal, checked: _Checked, accepted: Accepted) -> DocumentStatus:
+    if accepted.created or accepted.retried:
+        action = "document.upload" if accepted.created else "document.retry"
+        record(
+            session, principal.tenant, checked.uploader, action, str(accepted.document), version=str(accepted.version)
+        )
+    return status(session, principal.tenant, [accepted.document])[0]

@@ -1,0 +1,90 @@
+"""Settings: environment `FOOTNOTE_*`, `.env` or `footnote.toml`. Read once and late, by whoever builds a process."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+def default_cache() -> Path:
+    """Return the user's cache folder for converted models."""
+    return Path.home() / ".cache" / "footnote"
+
+
+class Settings(BaseSettings):
+    """Every setting, its default and its meaning. `.env.example` lists the same; a test keeps it true."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FOOTNOTE_", env_file=".env", toml_file="footnote.toml", extra="ignore", frozen=True
+    )
+
+    data: Path = Field(default=Path(".footnote"), description="Data directory of the embedded mode.")
+    url: str | None = Field(
+        default=None, description="Server that the command line speaks to instead of a data directory."
+    )
+    api_key: SecretStr | None = Field(default=None, description="API key that the command line sends to that server.")
+    cache: Path = Field(
+        default_factory=default_cache, description="Folder of converted models, shared by data directories."
+    )
+    database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in the data directory.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="warning", description="Least severe event that is logged."
+    )
+
+    max_upload_bytes: int = Field(default=200_000_000, gt=0, description="Largest file that is accepted, in bytes.")
+    max_request_bytes: int = Field(default=1_000_000, gt=0, description="Largest body of any other request, in bytes.")
+    max_query_chars: int = Field(default=8_000, gt=0, description="Longest question or query, in characters.")
+
+    parser_wall_seconds: float = Field(
+        default=120.0, gt=0, description="Longest time one document may be parsed, in seconds."
+    )
+    parser_cpu_seconds: int = Field(default=120, gt=0, description="Most CPU time of one parse, in seconds.")
+    parser_memory_bytes: int = Field(
+        default=900_000_000, gt=0, description="Most resident memory of one parser child, in bytes."
+    )
+    parser_output_bytes: int = Field(default=200_000_000, gt=0, description="Largest result of one parse, in bytes.")
+    worker_idle_seconds: float = Field(
+        default=20.0, gt=0, description="A worker child with nothing to do for so long ends."
+    )
+
+    embedder: str = Field(
+        default="openvino:all-MiniLM-L6-v2", description="openvino:MODEL, sentence-transformers:MODEL or hashing:DIM."
+    )
+    embed_threads: int = Field(default=0, ge=0, description="CPU threads of the embedder; 0: all.")
+    chunk_tokens: int = Field(default=200, ge=32, description="Most tokens of a chunk, contextual header included.")
+    chunk_overlap_tokens: int = Field(
+        default=16, ge=0, description="Tokens that a chunk repeats of the one before, in whole sentences."
+    )
+    rrf_k: int = Field(default=2, ge=1, description="Constant k of reciprocal rank fusion.")
+    reranker: str = Field(default="late-interaction", description="late-interaction, cross-encoder:MODEL or none.")
+    rerank_tokens: int = Field(default=800, gt=0, description="Most passage tokens that the reranker reads per query.")
+
+    chat_model: str = Field(default="extractive", description="extractive or openai:MODEL (any compatible endpoint).")
+    openai_base_url: str | None = Field(default=None, description="Base URL of the OpenAI-compatible endpoint.")
+    openai_api_key: SecretStr | None = Field(default=None, description="Key of that endpoint.")
+    chat_context_tokens: int = Field(default=8_000, gt=0, description="Window of the chat model, in tokens.")
+    answer_keep_seconds: float = Field(
+        default=30.0, ge=0, description="How long an answer goes on when its reader is gone."
+    )
+    allowed_hosts: str = Field(
+        default="127.0.0.1,localhost,[::1]", description="Host headers that are served, comma-separated; * for all."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments beat the environment, which beats `.env`, which beats `footnote.toml`."""
+        return (
+            init_settings,
+            env_settings,
+            dotenv_settings,
+            file_secret_settings,
+            TomlConfigSettingsSource(settings_cls),
+        )

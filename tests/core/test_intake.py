@@ -1,0 +1,181 @@
+"""The upload: checked first, durable then, and answered with what became of it."""
+
+import os
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from core.blobs import DirectoryBlobs
+from core.db import access, audit, directory, documents, stages
+from core.db.session import Database
+from core.db.tables import BlobRow, DocumentRow
+from core.db.tenants import add_tenant
+from core.domain import DocumentState, Principal, Role, StageName
+from core.errors import (
+    Conflict,
+    FootnoteError,
+    Forbidden,
+    InvalidInput,
+    InvalidName,
+    PayloadTooLarge,
+    Unavailable,
+)
+from core.ids import TenantId
+from core.intake import Intake, UploadRequest
+
+TENANT = TenantId("acme")
+
+
+class Desk:
+    """An intake over a real catalogue and a real folder."""
+
+    def __init__(self, database: Database, root: Path) -> None:
+        self.database = database
+        self.blobs = DirectoryBlobs(root)
+        self.intake = Intake(database=database, blobs=self.blobs, max_bytes=1_000)
+        with database.transaction() as session:
+            add_tenant(session, TENANT)
+            for user in ("ann", "bob", "eve"):
+                directory.add_user(session, TENANT, user)
+
+    def principal(self, user: str, role: Role = "editor") -> Principal:
+        with self.database.reading() as session:
+            return directory.principal(session, TENANT, user, role=role)
+
+    def stored(self) -> list[bytes]:
+        return sorted(self.blobs.read(TENANT, blob.hash) for blob in self.blobs.list(TENANT))
+
+    def documents(self) -> int:
+        with self.database.reading() as session:
+            return session.execute(select(func.count()).select_from(DocumentRow)).scalar_one()
+
+
+@pytest.fixture(name="desk")
+def desk_of_a_database(database: Database, tmp_path: Path) -> Desk:
+    return Desk(database, tmp_path / "blobs")
+
+
+def test_an_upload_is_stored_queued_and_told(desk: Desk) -> None:
+    request = UploadRequest(name="folder/a.txt", source="files", allow=["group:eng"], deny=["user:eve"])
+    status = desk.intake.upload(desk.principal("ann"), request, BytesIO(b"content"))
+    assert (status.name, status.source, status.state) == ("folder/a.txt", "files", DocumentState.QUEUED)
+    assert (status.stage, status.pages, status.pages_lost, status.chunks) == (StageName.PARSE, None, (), None)
+    assert desk.stored() == [b"content"]
+    with desk.database.transaction() as session:
+        document = documents.get(session, TENANT, status.document)
+        held = access.effective_of(session, TENANT, [status.document])[status.document]
+        (record,) = audit.records(session, TENANT, limit=9)
+        (claimed,) = stages.claim(session, [StageName.PARSE], owner="w", limit=9, lease_seconds=9.0)
+    assert document.uploader == "user:ann"
+    assert (held.allow, held.deny) == (frozenset({"group:eng"}), frozenset({"user:eve"}))
+    assert (record.actor, record.action, record.target) == ("user:ann", "document.upload", str(status.document))
+    assert claimed.blob_hash == sha256(b"content").hexdigest()
+
+
+def test_each_upload_without_a_source_has_one_of_its_own(desk: Desk) -> None:
+    first, second = (desk.intake.upload(desk.principal("ann"), UploadRequest(name="a"), b"x") for _ in range(2))
+    assert first.document != second.document
+    assert first.source != second.source
+
+
+def test_uploading_again_does_and_audits_nothing(desk: Desk) -> None:
+    request = UploadRequest(name="a", source="files")
+    first, second = (desk.intake.upload(desk.principal("ann"), request, b"x") for _ in range(2))
+    assert first == second
+    with desk.database.reading() as session:
+        assert len(audit.records(session, TENANT, limit=9)) == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (UploadRequest(name="../../etc/passwd"), InvalidName),
+        (UploadRequest(name="a\x00b"), InvalidName),
+        (UploadRequest(name="a", source=" "), InvalidName),
+        (UploadRequest(name="a", allow=["bob"]), InvalidInput),
+        (UploadRequest(name="a", deny=["user:"]), InvalidInput),
+        (UploadRequest(name="a", allow=["user:bob"] * 1_001), InvalidInput),
+    ],
+    ids=["traversal", "NUL", "blank source", "no principal", "no name", "too many"],
+)
+def test_a_malformed_request_stores_nothing(desk: Desk, bad: UploadRequest, error: type[FootnoteError]) -> None:
+    with pytest.raises(error):
+        desk.intake.upload(desk.principal("ann"), bad, b"content")
+    assert desk.stored() == []
+    assert desk.documents() == 0
+
+
+def test_too_many_bytes_store_nothing(desk: Desk) -> None:
+    with pytest.raises(PayloadTooLarge):
+        desk.intake.upload(desk.principal("ann"), UploadRequest(name="a"), b"x" * 1_001)
+    assert desk.stored() == []
+    assert desk.documents() == 0
+
+
+def test_who_may_not_upload_stores_nothing(desk: Desk) -> None:
+    with desk.database.transaction() as session:
+        directory.set_suspended(session, TENANT, "eve", suspended=True)
+    nobody = Principal(tenant=TENANT, closure=frozenset(), user="ann", role="admin")
+    anyone = Principal(tenant=TENANT, closure=frozenset({"*"}), role="admin")
+    for principal in (desk.principal("ann", "reader"), desk.principal("eve"), nobody, anyone):
+        with pytest.raises(Forbidden):
+            desk.intake.upload(principal, UploadRequest(name="a"), b"x")
+    assert desk.stored() == []
+
+
+def test_a_file_belongs_to_whom_it_was_uploaded_as(desk: Desk) -> None:
+    with desk.database.reading() as session:
+        one = directory.impersonated(session, TENANT, ["user:zoe", "group:eng"], role="editor")
+        group = directory.impersonated(session, TENANT, ["group:eng"], role="editor")
+    status = desk.intake.upload(one, UploadRequest(name="a"), b"x")
+    with desk.database.reading() as session:
+        assert documents.get(session, TENANT, status.document).uploader == "user:zoe"
+    with pytest.raises(Forbidden):  # Whose would it be? Every group above may be wider than the one that was named.
+        desk.intake.upload(group, UploadRequest(name="b"), b"x")
+
+
+def test_only_who_may_write_replaces_a_document(desk: Desk) -> None:
+    request = UploadRequest(name="a", source="files", allow=["user:bob"])
+    first = desk.intake.upload(desk.principal("ann"), request, b"one")
+    assert desk.intake.upload(desk.principal("bob"), request, b"two").document == first.document
+    with pytest.raises(Conflict) as stranger:
+        desk.intake.upload(desk.principal("eve"), request, b"three")
+    with pytest.raises(Conflict) as same:
+        desk.intake.upload(desk.principal("eve"), request, b"two")
+    assert stranger.value.detail == same.value.detail
+    assert str(first.document) not in same.value.detail
+
+
+def test_bytes_of_a_refused_upload_are_collected_in_time(desk: Desk) -> None:
+    request = UploadRequest(name="a", source="files")
+    desk.intake.upload(desk.principal("ann"), request, b"one")
+    with pytest.raises(Conflict):
+        desk.intake.upload(desk.principal("eve"), request, b"two")
+    assert desk.stored() == [b"one", b"two"]
+    assert desk.intake.collect() == 0
+    for blob in desk.blobs.list(TENANT):
+        path = desk.blobs.path(TENANT, blob.hash)
+        assert path is not None
+        os.utime(path, (0, 0))
+    assert desk.intake.collect() == 1
+    assert desk.stored() == [b"one"]
+
+
+class _Forgetful(DirectoryBlobs):
+    """A store whose bytes vanish between being stored and being accepted."""
+
+    def keep(self, tenant: TenantId, hash: str) -> bool:  # noqa: A002
+        self.delete(tenant, hash)
+        return super().keep(tenant, hash)
+
+
+def test_nothing_is_accepted_whose_bytes_are_gone(desk: Desk, tmp_path: Path) -> None:
+    intake = Intake(database=desk.database, blobs=_Forgetful(tmp_path / "forgetful"), max_bytes=9)
+    with pytest.raises(Unavailable):
+        intake.upload(desk.principal("ann"), UploadRequest(name="a"), b"x")
+    assert desk.documents() == 0
+    with desk.database.reading() as session:
+        assert session.execute(select(func.count()).select_from(BlobRow)).scalar_one() == 0
