@@ -1,0 +1,53 @@
+"""Keeps the leases that a worker holds alive while it works."""
+
+import threading
+from collections.abc import Iterable
+
+import structlog
+
+from core.db.session import Database
+from core.db.stages import ClaimedStage, renew
+from core.ids import StageId
+
+log = structlog.get_logger()
+
+LEASE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 10.0  # Six fit into a lease: some may be late without the work being taken away.
+
+
+class HeldLeases:
+    """The stages in hand; a thread renews their leases until they are removed or the process dies."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._stages: dict[StageId, ClaimedStage] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def add(self, stages: Iterable[ClaimedStage]) -> None:
+        with self._lock:
+            self._stages.update({stage.id: stage for stage in stages})
+
+    def remove(self, stage: ClaimedStage) -> None:
+        with self._lock:
+            self._stages.pop(stage.id, None)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(HEARTBEAT_SECONDS):
+            with self._lock:
+                stages = list(self._stages.values())
+            if not stages:
+                continue
+            try:
+                with self._database.transaction() as session:
+                    renew(session, stages, LEASE_SECONDS)
+            except Exception as error:
+                log.warning("heartbeat_failed", exc_info=error)

@@ -1,0 +1,19 @@
+"""The one error of parsing."""
+
+from core.domain import Reason
+
+
+class ParseFailed(Exception):
+    """The bytes gave no document. `detail` names what was found; `core.reasons` has the sentence for the uploader.
+
+    `page` is the page at fault (from 1) where a single one is.
+    """
+
+    def __init__(self, reason: Reason, detail: str, page: int | None = None) -> None:
+        super().__init__(reason, detail, page)
+        self.reason = reason
+        self.detail = detail
+        self.page = page
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"

@@ -1,0 +1,164 @@
+# ruff: noqa: ARG001, PLW0108, S606 - one signature for all misdeeds, and misdeeds are what it is for
+"""Parsers that misbehave, for a fork server to hold: each is what a hole in a real parser would let a file do."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core.domain import Reason
+from ingestion.parsing.failures import ParseFailed
+
+
+def warm_up() -> None:
+    """Nothing to prepare."""
+
+
+def run(task: dict[str, Any], data: bytes) -> bytes:
+    return DEEDS[str(task["do"])](task, data)
+
+
+def _echo(task: dict[str, Any], data: bytes) -> bytes:
+    return str(task.get("say", "")).encode() + data
+
+
+def _typed(task: dict[str, Any], data: bytes) -> bytes:
+    raise ParseFailed(Reason.ENCRYPTED, "as it says", page=3)
+
+
+def _defect(task: dict[str, Any], data: bytes) -> bytes:
+    raise KeyError("a defect")
+
+
+def _loop(task: dict[str, Any], data: bytes) -> bytes:
+    while True:
+        pass
+
+
+def _sleep(task: dict[str, Any], data: bytes) -> bytes:
+    time.sleep(60)
+    return b""
+
+
+def _hog(task: dict[str, Any], data: bytes) -> bytes:
+    hoard = []
+    while True:
+        hoard.append(bytearray(os.urandom(1 << 20)))
+
+
+def _gulp(task: dict[str, Any], data: bytes) -> bytes:
+    return bytes(64 << 30)
+
+
+def _segfault(task: dict[str, Any], data: bytes) -> bytes:
+    ctypes.string_at(0)
+    return b""
+
+
+def _abort(task: dict[str, Any], data: bytes) -> bytes:
+    os.abort()
+
+
+def _exit(task: dict[str, Any], data: bytes) -> bytes:
+    os._exit(0)
+
+
+def _flood(task: dict[str, Any], data: bytes) -> bytes:
+    return b"x" * 3_000_000
+
+
+def _sneaky_flood(task: dict[str, Any], data: bytes) -> bytes:
+    while True:
+        os.write(4, b"R" + b"x" * 100_000)
+
+
+def _recursion(task: dict[str, Any], data: bytes) -> bytes:
+    return _recursion(task, data)
+
+
+def _gibberish(task: dict[str, Any], data: bytes) -> bytes:
+    os.write(4, b"?what is this")
+    os._exit(0)
+
+
+def _forged_failure(task: dict[str, Any], data: bytes) -> bytes:
+    os.write(4, b'F{"reason": "nonsense"}')
+    os._exit(0)
+
+
+def _attempts(task: dict[str, Any], data: bytes) -> bytes:
+    """Try everything that must not work; return the names of what did."""
+    outside = Path(str(task["outside"]))
+    secret = Path(str(task["secret"]))
+    attempts: dict[str, Callable[[], object]] = {
+        "socket": lambda: socket.socket().connect(("127.0.0.1", 9)),
+        "unix socket": lambda: socket.socket(socket.AF_UNIX),
+        "socket pair": socket.socketpair,
+        "fork": os.fork,
+        "thread": lambda: threading.Thread(target=time.sleep, args=(0,)).start(),
+        "exec": lambda: os.execv(sys.executable, [sys.executable, "-c", ""]),
+        "subprocess": lambda: subprocess.run(["/bin/true"], check=True),
+        "write outside": lambda: (outside / "planted").write_text("x"),
+        "folder outside": lambda: (outside / "folder").mkdir(),
+        "remove outside": lambda: (outside / "victim").unlink(),
+        "read outside": secret.read_bytes,
+        "list outside": lambda: list(outside.iterdir()),
+        "signal the parent": lambda: os.kill(os.getppid(), signal.SIGKILL),
+        "signal a group": lambda: os.killpg(os.getpgid(os.getppid()), 0),
+        "big file": lambda: Path("big").write_bytes(bytes(2_000_000)),
+        "many files": lambda: [os.open("/dev/urandom", os.O_RDONLY) for _ in range(1000)],
+        "become root": lambda: os.setuid(0) if os.getuid() else (_ for _ in ()).throw(PermissionError()),
+        "ptrace": lambda: _libc("ptrace", 16, os.getppid(), 0, 0),
+        "unshare": lambda: _libc("unshare", 0x10000000),
+    }
+    done = []
+    for name, attempt in attempts.items():
+        try:
+            attempt()
+        except (OSError, RuntimeError):
+            continue
+        done.append(name)
+    for descriptor in range(5, 64):
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    Path("mine").write_text("this is allowed")
+    return ",".join(done).encode()
+
+
+def _libc(name: str, *arguments: int) -> None:
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), name)
+
+
+def _where(task: dict[str, Any], data: bytes) -> bytes:
+    Path("left behind").write_text("x")
+    return f"{Path.cwd()}\n{os.getpid()}\n{os.getppid()}\n{sorted(os.environ)}".encode()
+
+
+DEEDS: dict[str, Callable[[dict[str, Any], bytes], bytes]] = {
+    "echo": _echo,
+    "typed": _typed,
+    "defect": _defect,
+    "loop": _loop,
+    "sleep": _sleep,
+    "hog": _hog,
+    "gulp": _gulp,
+    "segfault": _segfault,
+    "abort": _abort,
+    "exit": _exit,
+    "flood": _flood,
+    "sneaky flood": _sneaky_flood,
+    "recursion": _recursion,
+    "gibberish": _gibberish,
+    "forged failure": _forged_failure,
+    "attempts": _attempts,
+    "where": _where,
+}

@@ -1,0 +1,160 @@
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]  # it ships no types
+import pytest
+
+from core.domain import Reason
+from core.errors import Unavailable
+from ingestion.parsing.failures import ParseFailed
+from ingestion.sandbox.client import ForkServerClient
+from tests.ingestion.sandbox.conftest import LIMITS, ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def _reason(client: ForkServerClient, file: Path, deed: str) -> Reason:
+    with pytest.raises(ParseFailed) as caught:
+        client.run(file, {"do": deed})
+    assert client.run(file, {"do": "echo"}).payload == b"content"  # The server lives on.
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("deed", "reason"),
+    [
+        ("loop", Reason.PARSER_TIMEOUT),
+        ("hog", Reason.PARSER_OOM),
+        ("gulp", Reason.PARSER_OOM),
+        ("segfault", Reason.PARSER_CRASHED),
+        ("abort", Reason.PARSER_CRASHED),
+        ("exit", Reason.PARSER_CRASHED),
+        ("defect", Reason.PARSER_CRASHED),
+        ("recursion", Reason.PARSER_CRASHED),
+        ("gibberish", Reason.PARSER_CRASHED),
+        ("forged failure", Reason.PARSER_CRASHED),
+        ("flood", Reason.OUTPUT_TOO_LARGE),
+        ("sneaky flood", Reason.OUTPUT_TOO_LARGE),
+        ("typed", Reason.ENCRYPTED),
+    ],
+)
+def test_whatever_a_child_does_ends_as_a_typed_reason(
+    hostile: ForkServerClient, file: Path, deed: str, reason: Reason
+) -> None:
+    assert _reason(hostile, file, deed) is reason
+
+
+def test_a_child_that_sleeps_is_ended_by_the_clock(file: Path) -> None:
+    client = ForkServerClient("tests.ingestion.sandbox.hostile", replace(LIMITS, wall_seconds=0.3), processes=1)
+    assert _reason(client, file, "sleep") is Reason.PARSER_TIMEOUT
+    client.close()
+
+
+def test_memory_stays_near_the_limit(hostile: ForkServerClient, file: Path) -> None:
+    outcome = hostile.run(file, {"do": "echo"})
+    assert 0 < outcome.peak_rss < LIMITS.memory_bytes
+
+
+def test_a_child_reaches_nothing_outside(hostile: ForkServerClient, file: Path) -> None:
+    if not {"seccomp", "landlock"} <= set(hostile.layers()):
+        pytest.skip("this kernel has neither seccomp nor Landlock")
+    with tempfile.TemporaryDirectory() as folder:
+        outside = Path(folder)
+        outside.chmod(0o777)
+        (outside / "victim").write_text("x")
+        (outside / "secret").write_text("x")
+        (outside / "secret").chmod(0o666)
+        task = {"do": "attempts", "outside": folder, "secret": str(outside / "secret")}
+        assert hostile.run(file, task).payload == b""
+        assert sorted(path.name for path in outside.iterdir()) == ["secret", "victim"]
+
+
+def test_the_private_folder_is_gone_afterwards_and_no_secret_was_passed_on(
+    hostile: ForkServerClient, file: Path
+) -> None:
+    folder, _, _, names = hostile.run(file, {"do": "where"}).payload.decode().split("\n")
+    assert not Path(folder).exists()
+    assert "FOOTNOTE" not in names
+
+
+def test_children_run_at_once_and_answers_are_not_mixed_up(hostile: ForkServerClient, file: Path) -> None:
+    def say(number: int) -> bytes:
+        return hostile.run(file, {"do": "echo", "say": str(number)}).payload
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(say, range(60))) == [f"{number}content".encode() for number in range(60)]
+
+
+def test_one_document_s_end_does_not_touch_its_neighbour(hostile: ForkServerClient, file: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        crash = pool.submit(hostile.run, file, {"do": "hog"})
+        while not crash.done():
+            assert hostile.run(file, {"do": "echo"}).payload == b"content"
+    assert isinstance(crash.exception(), ParseFailed)
+
+
+def test_a_killed_server_is_replaced(hostile: ForkServerClient, file: Path) -> None:
+    _, _, parent, _ = hostile.run(file, {"do": "where"}).payload.decode().split("\n")
+    os.kill(int(parent), signal.SIGKILL)
+    assert hostile.run(file, {"do": "echo"}).payload == b"content"
+
+
+def test_a_server_killed_under_a_request_is_replaced_and_the_request_repeated(
+    hostile: ForkServerClient, file: Path
+) -> None:
+    _, _, parent, _ = hostile.run(file, {"do": "where"}).payload.decode().split("\n")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(hostile.run, file, {"do": "loop"})
+        _wait(lambda: bool(psutil.Process(int(parent)).children()))
+        children = psutil.Process(int(parent)).children()
+        os.kill(int(parent), signal.SIGKILL)
+        _wait(lambda: not any(child.is_running() for child in children))
+        assert isinstance(waiting.exception(), ParseFailed)
+
+
+def test_server_and_children_die_with_the_client(file: Path) -> None:
+    program = (
+        "import sys, threading, time\nfrom pathlib import Path\n"
+        "from ingestion.sandbox import ParserLimits\nfrom ingestion.sandbox.client import ForkServerClient\n"
+        "client = ForkServerClient('tests.ingestion.sandbox.hostile', ParserLimits(), processes=2)\n"
+        f"file = Path({str(file)!r})\n"
+        "print(client.run(file, {'do': 'where'}).payload.decode().split('\\n')[2], flush=True)\n"
+        "threading.Thread(target=client.run, args=(file, {'do': 'sleep'})).start()\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT) as client:
+        assert client.stdout is not None
+        server = psutil.Process(int(client.stdout.readline()))
+        _wait(lambda: bool(server.children()))
+        family = [server, *server.children()]
+        client.kill()
+    _wait(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
+
+
+def test_a_closed_client_answers_so(file: Path) -> None:
+    client = ForkServerClient("tests.ingestion.sandbox.hostile", LIMITS, processes=1)
+    client.close()
+    with pytest.raises(Unavailable):
+        client.run(file, {"do": "echo"})
+
+
+def test_a_server_that_cannot_start_is_the_operator_s_problem(file: Path) -> None:
+    client = ForkServerClient("tests.ingestion.sandbox.no_such_module", LIMITS, processes=1)
+    with pytest.raises(Unavailable):
+        client.run(file, {"do": "echo"})
+    client.close()
+
+
+def _wait(condition: object) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
