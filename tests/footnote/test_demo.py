@@ -1,0 +1,97 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from core.errors import Unavailable
+from footnote.datadir import DataDirectory
+from footnote.demo import SAMPLES, stop
+from tests.e2e.conftest import clean_environment
+
+SMALL = clean_environment(FOOTNOTE_EMBEDDER="hashing:64", FOOTNOTE_RERANKER="none")
+
+
+def _demo(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "footnote.demo", "--data", str(data), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=SMALL,
+        timeout=120,
+    )
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def test_stopping_where_nothing_runs_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stop(DataDirectory(tmp_path / "none"))
+
+    assert capsys.readouterr().out == "Nothing is running.\n"
+
+
+def test_what_a_dead_server_left_behind_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a crash the process id may be anybody's."""
+    directory = DataDirectory(tmp_path)
+    directory.create()
+    directory.announce("http://127.0.0.1:9")  # With the id of this very process.
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("somebody else's process"))
+
+    stop(directory)
+
+    assert capsys.readouterr().out == "Nothing is running.\n"
+
+
+def test_a_server_that_does_not_stop_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("footnote.demo.STOP_SECONDS", 0.1)
+    monkeypatch.setattr(os, "kill", lambda *_: None)
+    directory = DataDirectory(tmp_path)
+    with directory.held():
+        directory.announce("http://127.0.0.1:9")
+        with pytest.raises(Unavailable, match="has not stopped"):
+            stop(directory)
+
+
+@pytest.mark.slow
+def test_the_demonstration_answers_stays_up_is_reused_and_stops(tmp_path: Path) -> None:
+    data, port = tmp_path / "data", _free_port()
+    questions = [line for line in (SAMPLES / "demo_questions.txt").read_text().splitlines() if line.strip()]
+    try:
+        first = _demo(data, "--port", str(port))
+        assert first.returncode == 0, first.stderr
+        for question in questions:
+            assert question in first.stdout
+        assert "  [1] " in first.stdout
+        assert f"http://127.0.0.1:{port}/" in first.stdout
+        assert "failed" not in first.stdout
+        assert httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).is_success
+
+        second = _demo(data, "--port", str(port))
+        assert second.returncode == 0, second.stderr
+        assert f"Using the server on http://127.0.0.1:{port}." in second.stdout
+    finally:
+        stopped = _demo(data, "--stop")
+    assert (stopped.returncode, stopped.stdout) == (0, "Stopped.\n")
+    assert not DataDirectory(data).is_held()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False)
+
+
+@pytest.mark.slow
+def test_a_taken_port_ends_the_demonstration_with_a_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = _demo(tmp_path / "data", "--port", str(taken.getsockname()[1]))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("footnote: The server did not start: ")
+    assert "cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr
