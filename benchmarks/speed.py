@@ -1,0 +1,132 @@
+"""Speed through HTTP with the SciFact corpus loaded, memory when idle, and start-up: against the limits we set."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.served import FOOTNOTE, Served, data_set, served
+from core.blobs import DirectoryBlobs
+from core.db.session import Database, sqlite_url
+from core.domain import EVERYONE, Principal
+from core.ids import DEFAULT_TENANT
+from core.intake import Intake, UploadRequest
+from footnote.bench.beir import Collection, load
+from footnote.streaming import events
+
+QUERIES = 300
+WARM = 20
+IDLE_SECONDS = 60.0
+OWNER = Principal(tenant=DEFAULT_TENANT, closure=frozenset({"user:owner", EVERYONE}), user="owner", role="admin")
+
+
+def main() -> None:
+    """Print the figures as one JSON object."""
+    collection = load(data_set("scifact_dev"))
+    queries = list(collection.queries.values())[:QUERIES]
+    figures: dict[str, Any] = {"help_seconds": _fastest(lambda: _run("--help"))}
+    with tempfile.TemporaryDirectory(prefix="footnote-speed-") as folder:
+        figures |= _serve(Path(folder), collection, queries)
+    json.dump(figures, sys.stdout, indent=1)
+
+
+def _serve(data: Path, collection: Collection, queries: Sequence[str]) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    with served(data) as server:
+        figures["ready_seconds"] = round(server.ready_seconds, 2)
+        figures["ingest_seconds"], figures["passages"] = _load(server, collection.rows)
+        figures["search_reranked_ms"] = _percentiles(queries, lambda query: _search(server, query))
+        figures["first_delta_ms"] = _percentiles(queries, lambda query: _first_delta(server, query))
+        time.sleep(IDLE_SECONDS)
+        figures["idle_pss_mb"] = round(_pss(server.pid) / 1e6)
+    with served(data, RERANKER="none") as server:
+        figures["ready_again_seconds"] = round(server.ready_seconds, 2)
+        figures["search_not_reranked_ms"] = _percentiles(queries, lambda query: _search(server, query))
+    return figures
+
+
+def _load(server: Served, rows: Sequence[Any]) -> tuple[float, int]:
+    """Put the corpus in beside the server (the same use case as an upload) and wait until it is searchable."""
+    started = time.monotonic()
+    database = Database(sqlite_url(server.data))
+    intake = Intake(database=database, blobs=DirectoryBlobs(server.data / "blobs"), max_bytes=10**9)
+    for row in rows:
+        request = UploadRequest(name=row.id, source="speed", allow=[EVERYONE])
+        intake.upload(OWNER, request, row.as_html())
+    database.close()
+    while (totals := server.client.call("GET", "/v1/documents", params={"limit": 1})["totals"]) != {
+        "searchable": len(rows)
+    }:
+        if totals.get("failed"):
+            sys.exit(f"documents failed: {totals}")
+        time.sleep(0.5)
+    seconds = round(time.monotonic() - started, 1)
+    return seconds, _passages(server.data)
+
+
+def _passages(data: Path) -> int:
+    from sqlalchemy import func, select  # noqa: PLC0415 - used once
+
+    from core.db.tables import ChunkRow  # noqa: PLC0415 - used once
+
+    database = Database(sqlite_url(data))
+    with database.reading() as session:
+        count = session.execute(select(func.count()).select_from(ChunkRow)).scalar_one()
+    database.close()
+    return count
+
+
+def _percentiles(queries: Sequence[str], measure: Callable[[str], float]) -> dict[str, float]:
+    for query in queries[:WARM]:
+        measure(query)
+    taken = [measure(query) * 1000 for query in queries]
+    return {name: round(float(np.percentile(taken, q)), 1) for name, q in (("p50", 50), ("p95", 95), ("p99", 99))}
+
+
+def _search(server: Served, query: str) -> float:
+    started = time.perf_counter()
+    server.client.call("POST", "/v1/search", json={"query": query, "limit": 10})
+    return time.perf_counter() - started
+
+
+def _first_delta(server: Served, query: str) -> float:
+    started = time.perf_counter()
+    seconds = None
+    for event in events(server.client, {"question": query}):
+        if event.type == "delta" and seconds is None:
+            seconds = time.perf_counter() - started
+    return time.perf_counter() - started if seconds is None else seconds
+
+
+def _fastest(run: Callable[[], None]) -> float:
+    taken = []
+    for _ in range(5):
+        started = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - started)
+    return round(sorted(taken)[len(taken) // 2], 3)
+
+
+def _run(*arguments: str) -> None:
+    subprocess.run([*FOOTNOTE, *arguments], check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own program
+
+
+def _pss(pid: int) -> int:
+    """Return the proportional set size of a process and all below it, in bytes."""
+    total = 0
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            total += int(line.split()[1]) * 1024
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        total += sum(_pss(int(child)) for child in task.read_text().split())
+    return total
+
+
+if __name__ == "__main__":
+    main()
