@@ -46,8 +46,11 @@ export class Chat {
   async clear() {
     this.#leave();
     this.#conversation = null;
-    this.#turns.replaceChildren(await this.empty());
+    const waiting = el("div");
+    this.#turns.replaceChildren(waiting);
     this.#question.focus();
+    const empty = await this.empty();
+    if (waiting.isConnected) waiting.replaceWith(empty); // else a question was asked meanwhile: its turn stays
   }
 
   /** Show a conversation of the past; an answer that is still being written goes on streaming. */

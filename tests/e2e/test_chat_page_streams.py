@@ -178,3 +178,22 @@ def test_a_reader_is_offered_no_upload_and_no_deletion(page: Page) -> None:
     page.locator("#documents-link").click()
     expect(page.locator("#documents")).to_contain_text("ask an administrator for the editor role")
     expect(page.locator("#files")).to_have_count(0)
+
+
+def test_a_question_asked_before_the_examples_have_arrived_keeps_its_answer(browser: Browser, script: Script) -> None:
+    late: list[Route] = []
+    context = browser.new_context()
+    context.route("**/*", script.handle)
+    context.route("**/v1/documents?*", lambda route: late.append(route))  # noqa: PLW0108 - it inspects what it is given
+    page = context.new_page()
+    with page.expect_request("**/v1/documents?*"):
+        page.goto(ORIGIN + "/")
+    script.chat = lines([("delta", {"text": "Second class."}), ("done", {"abstained": False})])
+    ask(page)
+    expect(page.locator(".answer")).to_have_text("Second class.")
+    with page.expect_response("**/v1/documents?*"):
+        late[0].fulfill(json={"documents": [], "next": None})
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    expect(page.locator(".answer")).to_have_text("Second class.")
+    expect(page.locator(".empty-state")).to_have_count(0)
+    context.close()
