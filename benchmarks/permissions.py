@@ -1,10 +1,12 @@
 """Permissions: every case of acl_scifact_dev against an oracle that shares no code with the program.
 
-The oracle evaluates the access rules over the data set's own files. What leaves the program (hits, counts, evidence,
+The oracle evaluates the access rules over the data set's own files. What leaves the program (hits, counts, prompts,
 citations, texts, page images, errors) is compared with it; hits are compared with an exact reference, too.
 """
 
+import argparse
 import json
+import re
 import sys
 import tempfile
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from benchmarks.recording_model import RecordingModel, recording_model
 from benchmarks.served import data_set
 from core.db.access import change_document_access, effective_of
 from core.db.chunks import chunks_of, embeddings_of
@@ -23,6 +26,7 @@ from core.db.statuses import DocumentStatus
 from core.domain import EVERYONE, Principal
 from core.ids import DEFAULT_TENANT, DocumentId
 from core.intake import Intake, UploadRequest
+from core.observability import configure_logging
 from core.settings import Settings
 from footnote.bench.beir import load
 from footnote.client import Client, Problem
@@ -37,6 +41,9 @@ from retrieval.sparse import bm25_text
 
 LIMIT = 10
 STALE_SHARE = 0.99
+RECORDED = "openai:recorder"
+PASSAGE = re.compile(r"^==\w+== passage \[\d+\]: (\S+)", re.MULTILINE)
+QUOTED = 80  # Characters of a unit's text that a prompt is searched for.
 OWNER = Principal(tenant=DEFAULT_TENANT, closure=frozenset({"user:owner", EVERYONE}), user="owner", role="admin")
 
 
@@ -81,11 +88,14 @@ class Findings:
     leaks: Counter[str] = field(default_factory=Counter)
     recalls: list[float] = field(default_factory=list)
     short: int = 0
+    prompts: int = 0
     counts_wrong: int = 0
 
 
 def main() -> None:
     """Print the figures as one JSON object; exit 1 on any leak."""
+    argparse.ArgumentParser(prog="python -m benchmarks.permissions", description=__doc__).parse_args()
+    configure_logging("warning")
     folder = data_set("acl_scifact_dev")
     oracle = Oracle(
         json.loads((folder / "principals.json").read_text()), {row["unit"]: row for row in _lines(folder / "acl.jsonl")}
@@ -97,8 +107,9 @@ def main() -> None:
             sys.exit(f"the oracle disagrees with the data set about {row['user']}")
     findings = Findings()
     with (
+        recording_model() as recorder,
         tempfile.TemporaryDirectory(prefix="footnote-permissions-") as data,
-        serving(Settings(data=Path(data))) as local,
+        serving(_settings(Path(data), recorder)) as local,
     ):
         ids = _ingest(local.runtime, collection.rows, oracle)
         owner = Client(local.url, local.runtime.directory.owner_key())
@@ -106,13 +117,17 @@ def main() -> None:
         owner.call("PUT", "/v1/admin/directory", content=content, headers={"Content-Type": "application/json"})
         _wait(local.runtime)
         reference = _exact_reference(local.runtime)
+        texts = {row.id: _plain(row.text) for row in collection.rows}
         for case in cases:
-            _run_case(local, reference, collection.queries[case["query_id"]], case, oracle, ids, findings)
+            query = collection.queries[case["query_id"]]
+            _run_case(local, reference, query, case, oracle, ids, findings)
+            _check_prompt(local, recorder, query, case, oracle, texts, findings)
         _check_counts(local, oracle, findings)
         stale = _stale(local, oracle, ids, [collection.queries[case["query_id"]] for case in cases])
     recall = sum(findings.recalls) / len(findings.recalls)
     figures = {
         "cases": findings.cases,
+        "prompts": findings.prompts,
         "leaks": sum(findings.leaks.values()),
         "leaks_by_path": dict(findings.leaks),
         "recall_of_exact_top_10": round(recall, 4),
@@ -122,6 +137,10 @@ def main() -> None:
     }
     json.dump(figures, sys.stdout, indent=1)
     sys.exit(bool(figures["leaks"] or stale["leaks"] or stale["queries_not_filled"] or findings.counts_wrong))
+
+
+def _settings(data: Path, recorder: RecordingModel) -> Settings:
+    return Settings.model_validate({"data": data, "chat_model": RECORDED, "openai_base_url": recorder.url})
 
 
 def _ingest(runtime: Runtime, rows: Collection[Any], oracle: Oracle) -> dict[str, str]:
@@ -212,13 +231,45 @@ def _run_case(
     wanted = {hit.chunk.id for hit in exact}
     findings.recalls.append(len(wanted & {hit.chunk.id for hit in engine}) / len(wanted) if wanted else 1.0)
     findings.short += len(hits) < len(exact)
-    answer = client.call("POST", "/v1/chat", json={"question": query})
+    answer = client.call("POST", "/v1/chat", json={"question": query, "model": "extractive"})
     findings.leaks["citations"] += sum(citation["document"] not in readable for citation in answer["citations"])
     events = client.call("GET", f"/v1/conversations/{answer['conversation']}") if "conversation" in answer else {}
     findings.leaks["conversation"] += sum(ids[unit] in json.dumps(events) for unit in case["forbidden_relevant"])
     for unit in case["forbidden_relevant"]:
         _check_absent(client, ids[unit], findings)
     client.close()
+
+
+def _check_prompt(
+    local: LocalServer,
+    recorder: RecordingModel,
+    query: str,
+    case: dict[str, Any],
+    oracle: Oracle,
+    texts: dict[str, str],
+    findings: Findings,
+) -> None:
+    recorder.prompts.clear()
+    readable = oracle.readable(case["user"])
+    client = Client(local.url, local.runtime.directory.owner_key(), read_as=f"user:{case['user']}")
+    answer = client.call("POST", "/v1/chat", json={"question": query, "model": RECORDED})
+    client.close()
+    findings.prompts += len(recorder.prompts)
+    if not recorder.prompts and answer["citations"]:
+        sys.exit("an answer with citations, and the recorder was sent no prompt: it records nothing")
+    for prompt in recorder.prompts:
+        shown = {name.rpartition("/")[2] for name in PASSAGE.findall(prompt)}
+        if not shown:
+            sys.exit("a prompt without a passage: its form is not what this benchmark reads")
+        plain = _plain(prompt)
+        findings.leaks["prompt names"] += len(shown - readable)
+        findings.leaks["prompt texts"] += sum(
+            text[:QUOTED] in plain for unit, text in texts.items() if unit not in readable
+        )
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _check_absent(client: Client, document: str, findings: Findings) -> None:
