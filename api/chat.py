@@ -13,7 +13,7 @@ from api.bodies import Body, JsonBody, json_response, no_content, question_text,
 from api.dependencies import Caller, Reader, ServicesOf
 from api.services import Services
 from api.sse import event_response, last_event_id, wants_events
-from core.db import answers
+from core.db import answers, conversations
 from core.ids import AnswerId, ConversationId
 
 router = APIRouter()
@@ -90,4 +90,4 @@ async def stop(caller: Reader, services: ServicesOf, answer: AnswerOf) -> Respon
 
 def _require_own(services: Services, caller: Caller, answer: AnswerId) -> None:
     with services.database.reading() as session:
-        answers.get_answer(session, caller.key.tenant, owner=answers.owner_of(caller.principal), answer=answer)
+        answers.get_answer(session, caller.key.tenant, owner=conversations.owner_of(caller.principal), answer=answer)

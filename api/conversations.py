@@ -8,8 +8,8 @@ from starlette.responses import Response
 from api.bodies import json_response, no_content, uuid_or_absent
 from api.dependencies import Reader, ServicesOf
 from api.times import iso
-from core.db import answers, lookups
-from core.db.answers import Conversation
+from core.db import conversations, lookups
+from core.db.conversations import Conversation
 from core.ids import ConversationId
 from generation.history import PastTurn
 
@@ -41,7 +41,7 @@ async def read_conversation(caller: Reader, services: ServicesOf, conversation: 
 @router.delete("/v1/conversations/{conversation}")
 def delete_conversation(caller: Reader, services: ServicesOf, conversation: ConversationOf) -> Response:
     """Remove the conversation and its answers."""
-    owner = answers.owner_of(caller.principal)
+    owner = conversations.owner_of(caller.principal)
     with services.database.transaction() as session:
         lookups.delete_conversation(session, caller.key.tenant, owner=owner, conversation=conversation)
     return no_content()

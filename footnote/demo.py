@@ -1,4 +1,4 @@
-"""`make demo`: the samples go in, three questions are answered, and the chat page stays up."""
+"""`make demo`: the samples go in, three questions are answered, a fourth for the board alone; the page stays up."""
 
 import argparse
 import os
@@ -21,6 +21,8 @@ from footnote.walking import walk
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 SOURCE = "samples"
+RESTRICTED_QUESTION = "How much did the board offer for Lindqvarn Telemetry?"
+BOARD_MEMBER = "user:carol"
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
@@ -52,6 +54,9 @@ def run(directory: DataDirectory, port: int) -> None:
         for question in (SAMPLES / "demo_questions.txt").read_text(encoding="utf-8").splitlines():
             if question.strip():
                 _ask(client, question.strip())
+        _ask(client, RESTRICTED_QUESTION, note=" (you may not read the board's papers)")
+    with closing(Client(url, directory.owner_key(), read_as=BOARD_MEMBER)) as board_member:
+        _ask(board_member, RESTRICTED_QUESTION, note=f" (asked as {BOARD_MEMBER})")
     click.echo(f"\nThe chat page is up. Open it, signed in (the link works once):\n  {sign_in_link(directory, url)}")
     click.echo("Stop it with `make stop`.")
 
@@ -109,8 +114,8 @@ def _take_in(client: Client) -> None:
     click.echo(f"{len(statuses)} documents in {time.monotonic() - started:.1f} s.")
 
 
-def _ask(client: Client, question: str) -> None:
-    click.echo(f"\n{click.style('?', bold=True)} {question}")
+def _ask(client: Client, question: str, *, note: str = "") -> None:
+    click.echo(f"\n{click.style('?', bold=True)} {question}{note}")
     ended = show_answer(client, {"question": question})
     if ended is not None and ended.type == "error":
         raise Unavailable(str(ended.data.get("detail")))

@@ -10,8 +10,9 @@ from uuid import UUID
 
 import structlog
 
-from core.db import answers
-from core.db.answers import AnswerEvent, Conversation
+from core.db import answers, conversations
+from core.db.answers import AnswerEvent
+from core.db.conversations import Conversation
 from core.db.session import Database
 from core.domain import Principal
 from core.errors import FootnoteError, InvalidInput
@@ -129,7 +130,7 @@ class AnswerQuestion:
             database=self._database,
             tenant=principal.tenant,
             answer=job.answer,
-            owner=answers.owner_of(principal),
+            owner=conversations.owner_of(principal),
             model=chat_model.id,
         )
         running = Running(live, self._keep_seconds)
@@ -206,8 +207,10 @@ class AnswerQuestion:
 
         def listed() -> list[Conversation]:
             with self._database.reading() as session:
-                owner = answers.owner_of(principal)
-                return answers.list_conversations(session, principal.tenant, owner=owner, limit=_LISTED_CONVERSATIONS)
+                owner = conversations.owner_of(principal)
+                return conversations.list_conversations(
+                    session, principal.tenant, owner=owner, limit=_LISTED_CONVERSATIONS
+                )
 
         return await asyncio.to_thread(listed)
 
@@ -219,8 +222,8 @@ class AnswerQuestion:
 
         def history() -> ConversationHistory:
             with self._database.reading() as session:
-                found = answers.get_conversation(
-                    session, principal.tenant, owner=answers.owner_of(principal), conversation=conversation
+                found = conversations.get_conversation(
+                    session, principal.tenant, owner=conversations.owner_of(principal), conversation=conversation
                 )
                 return ConversationHistory(
                     conversation=found, turns=past_turns(session, principal, conversation, limit=None, citations=True)
@@ -238,14 +241,14 @@ class AnswerQuestion:
     def _stored(
         self, principal: Principal, asked: str, conversation: ConversationId | None, model: ChatModel
     ) -> Question:
-        owner = answers.owner_of(principal)
+        owner = conversations.owner_of(principal)
         release = self._release()
         turns: tuple[PastTurn, ...] = ()
         if conversation is not None:
             with self._database.reading() as session:
                 turns = past_turns(session, principal, conversation, limit=KEPT_TURNS)
         with self._database.transaction() as session:
-            spoken_in = conversation or answers.create_conversation(
+            spoken_in = conversation or conversations.create_conversation(
                 session, principal.tenant, owner=owner, question=asked
             )
             answer = answers.start_answer(
@@ -297,12 +300,12 @@ class AnswerQuestion:
 
     def _owned(self, principal: Principal, answer: AnswerId) -> answers.Answer:
         with self._database.reading() as session:
-            return answers.get_answer(session, principal.tenant, owner=answers.owner_of(principal), answer=answer)
+            return answers.get_answer(session, principal.tenant, owner=conversations.owner_of(principal), answer=answer)
 
     def _stop_elsewhere(self, principal: Principal, answer: AnswerId) -> None:
         ending = events.error_data(Stopped("The answer was stopped."))
         with self._database.transaction() as session:
-            held = answers.get_answer(session, principal.tenant, owner=answers.owner_of(principal), answer=answer)
+            held = answers.get_answer(session, principal.tenant, owner=conversations.owner_of(principal), answer=answer)
             if held.state == "running":
                 answers.append_events(session, principal.tenant, answer, [("error", ending)])
                 answers.finish_answer(session, principal.tenant, answer, state="stopped", text=None)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from core.db import answers
+from core.db import answers, conversations
 from core.db.access import readable
 from core.domain import Principal
 from core.ids import AnswerId, ConversationId, DocumentId
@@ -41,7 +41,7 @@ def past_turns(
 
     :raises NotFound: there is no such conversation, or it is somebody else's.
     """
-    owner = answers.owner_of(principal)
+    owner = conversations.owner_of(principal)
     past = answers.answers_of(session, principal.tenant, owner=owner, conversation=conversation, limit=limit)
     cited = {document for answer in past for document in answer.cited}
     allowed: frozenset[DocumentId] = readable(session, principal, cited) if cited else frozenset()

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from sqlalchemy.orm import Session
 
-from core.db import answers
+from core.db import answers, conversations
 from core.db.access import readable
 from core.db.answers import AnswerEvent
 from core.db.session import Database
@@ -86,7 +86,7 @@ async def stored_batches(
 
     def more() -> tuple[list[AnswerEvent], str]:
         with database.reading() as session:
-            held = answers.get_answer(session, principal.tenant, owner=answers.owner_of(principal), answer=answer)
+            held = answers.get_answer(session, principal.tenant, owner=conversations.owner_of(principal), answer=answer)
             return answers.events_after(session, principal.tenant, answer, seen), held.state
 
     while True:

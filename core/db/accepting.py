@@ -1,4 +1,4 @@
-"""Documents on their way in: accepted or rejected in one transaction. What is accepted is kept."""
+"""Documents on their way in: accepted in one transaction. What is accepted is kept."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from core.db.inserting import insert_missing
 from core.db.releases import written_indexes
 from core.db.tables import DocumentRow, SourceRow, StageRow, VersionRow
 from core.db.wakeups import announce
-from core.domain import Reason, StageName
+from core.domain import StageName
 from core.errors import Conflict, Forbidden, NotFound
 from core.ids import DocumentId, StageId, TenantId, VersionId, uuid7
 from core.names import folder_of
@@ -35,20 +35,6 @@ class Upload:
     blob_hash: str
     size: int
     uploader: str
-    allow: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
-    parent: DocumentId | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejection:
-    """A listed file that never had bytes, and why: it is accounted for like any other."""
-
-    source: str | None
-    name: str
-    uploader: str
-    reason: Reason
-    detail: str | None = None
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     parent: DocumentId | None = None
@@ -104,49 +90,6 @@ def accept(session: Session, tenant: TenantId, upload: Upload, *, rights: Rights
     return Accepted(document=document, version=version, created=True)
 
 
-def record_rejected(session: Session, tenant: TenantId, rejection: Rejection, *, rights: Rights) -> Accepted:
-    """Record a file that cannot be taken in as a failed document (a failed new version, if the name is known).
-
-    The same again changes nothing. Raises as `accept` does.
-    """
-    source = _lock_source(session, tenant, rejection.source)
-    found = _find(session, tenant, source, rejection.name)
-    if found is None:
-        document = _create(session, tenant, source, rejection)
-        ordinal = 1
-    else:
-        document = DocumentId(found.id)
-        writable = rights.write(document)
-        if not writable and not rights.see(document):
-            _refuse_name()
-        if not found.blob_hash and _parse_reason(session, tenant, found.newest_version) == rejection.reason:
-            return Accepted(document=document, version=VersionId(found.newest_version), created=False)
-        if not writable:
-            raise Forbidden("You may read the document of this name, but not replace it.")
-        ordinal = found.ordinal + 1
-    version = _add_version(session, tenant, document, ordinal, "", 0)
-    moment = now(session)
-    session.execute(
-        insert(StageRow),
-        [
-            {
-                "tenant": tenant,
-                "id": uuid7(),
-                "document_id": document,
-                "version_id": version,
-                "name": StageName.PARSE.value,
-                "state": "failed",
-                "reason": rejection.reason.value,
-                "detail": rejection.detail,
-                "ready_at": moment,
-                "created_at": moment,
-                "finished_at": moment,
-            }
-        ],
-    )
-    return Accepted(document=document, version=version, created=True)
-
-
 def queue_failed(session: Session, tenant: TenantId, version: VersionId) -> bool:
     """Queue the failed stages of a version that has bytes again, attempts forgotten; False if none had failed."""
     failed = and_(StageRow.tenant == tenant, StageRow.version_id == version, StageRow.state == "failed")
@@ -192,7 +135,7 @@ def _find(session: Session, tenant: TenantId, source: UUID, name: str) -> Row[UU
     ).one_or_none()
 
 
-def _create(session: Session, tenant: TenantId, source: UUID, new: Upload | Rejection) -> DocumentId:
+def _create(session: Session, tenant: TenantId, source: UUID, new: Upload) -> DocumentId:
     if new.parent is not None:
         parent = select(DocumentRow.id).where(
             DocumentRow.tenant == tenant, DocumentRow.id == new.parent, DocumentRow.deleted_at.is_(None)
@@ -262,11 +205,3 @@ def _add_stages(session: Session, tenant: TenantId, document: DocumentId, versio
         ],
     )
     announce(session, [(tenant, parse, StageName.PARSE)], moment)
-
-
-def _parse_reason(session: Session, tenant: TenantId, version: UUID) -> str | None:
-    return session.scalars(
-        select(StageRow.reason).where(
-            StageRow.tenant == tenant, StageRow.version_id == version, StageRow.name == StageName.PARSE.value
-        )
-    ).one_or_none()

@@ -1,9 +1,5 @@
-"""Conversations, and answers as a log: written once, in order, and read as often as wanted.
+"""Answers as a log: written once, in order, and read as often as wanted; each belongs to its conversation's owner."""
 
-A conversation and its answers belong to whoever began them; anybody else is told that there is no such thing.
-"""
-
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -14,27 +10,13 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
+from core.db.conversations import get_conversation
 from core.db.tables import AnswerEventRow, AnswerRow, ConversationRow, DocumentRow, UsageRow, VersionRow
-from core.domain import EVERYONE, Principal
 from core.errors import Conflict, NotFound
 from core.ids import AnswerId, ConversationId, DocumentId, TenantId, VersionId, uuid7
 
 AnswerState = Literal["running", "done", "error", "stopped"]
-_TITLE_CHARS = 120
-_OWNER_CHARS = 300
 _BATCH = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
-    """A conversation of one owner; `title` is its first question, shortened. Times in microseconds since 1970."""
-
-    id: ConversationId
-    tenant: TenantId
-    owner: str
-    title: str
-    created_at: int
-    updated_at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,61 +50,6 @@ class AnswerEvent:
     seq: int
     type: str
     data: Mapping[str, Any]
-
-
-def owner_of(principal: Principal) -> str:
-    """Return whose conversations these are: the user, or, without one, exactly the principals that are impersonated.
-
-    An empty closure (a suspended or unknown user) owns none of the user's: what it asks is kept apart, and all that it
-    could read, stop or remove does not exist for it. This is the one place that says so.
-    """
-    if not principal.closure:
-        owner = f"nobody:{principal.user or ''}"
-    elif principal.user is not None:
-        owner = f"user:{principal.user}"
-    else:
-        owner = "as:" + ",".join(sorted(principal.closure - {EVERYONE}))
-    return owner if len(owner) <= _OWNER_CHARS else "sha256:" + hashlib.sha256(owner.encode()).hexdigest()
-
-
-def create_conversation(session: Session, tenant: TenantId, *, owner: str, question: str) -> ConversationId:
-    """Begin a conversation, titled by its first question."""
-    conversation = ConversationId(uuid7())
-    moment = now(session)
-    title = " ".join(question.split())
-    session.execute(
-        insert(ConversationRow).values(
-            tenant=tenant,
-            id=conversation,
-            owner=owner,
-            title=title if len(title) <= _TITLE_CHARS else title[: _TITLE_CHARS - 1] + "…",
-            created_at=moment,
-            updated_at=moment,
-        )
-    )
-    return conversation
-
-
-def get_conversation(session: Session, tenant: TenantId, *, owner: str, conversation: ConversationId) -> Conversation:
-    """Return the conversation.
-
-    :raises NotFound: there is none, or it is somebody else's.
-    """
-    row = session.get(ConversationRow, (tenant, conversation))
-    if row is None or row.owner != owner:
-        raise NotFound("There is no such conversation.")
-    return _conversation(row)
-
-
-def list_conversations(session: Session, tenant: TenantId, *, owner: str, limit: int) -> list[Conversation]:
-    """Return the owner's conversations, the one last spoken in first."""
-    rows = session.scalars(
-        select(ConversationRow)
-        .where(ConversationRow.tenant == tenant, ConversationRow.owner == owner)
-        .order_by(ConversationRow.updated_at.desc(), ConversationRow.id.desc())
-        .limit(limit)
-    )
-    return [_conversation(row) for row in rows]
 
 
 def start_answer(
@@ -375,17 +302,6 @@ def events_of_type(
 def parsed_hash(session: Session, tenant: TenantId, version: VersionId) -> str | None:
     """Return the blob of the version's parse result, in which cited words are located; None if there is none (left)."""
     return session.scalar(select(VersionRow.parsed_hash).where(VersionRow.tenant == tenant, VersionRow.id == version))
-
-
-def _conversation(row: ConversationRow) -> Conversation:
-    return Conversation(
-        id=ConversationId(row.id),
-        tenant=TenantId(row.tenant),
-        owner=row.owner,
-        title=row.title,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
 
 
 def _answer(row: AnswerRow) -> Answer:

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
-from core.db.accepting import Accepted, Rejection, Rights, Upload, accept, queue_failed, record_rejected
+from core.db.accepting import Accepted, Rights, Upload, accept, queue_failed
 from core.db.purging import delete_document as delete
 from core.db.statuses import (
     DocumentStatus,
@@ -18,15 +18,14 @@ from core.db.statuses import (
     report,
     status,
 )
-from core.db.tables import DocumentRow, SourceRow, VersionRow
-from core.errors import Conflict, NotFound
+from core.db.tables import DocumentRow, SourceRow
+from core.errors import NotFound
 from core.ids import DocumentId, TenantId, VersionId
 
 __all__ = [
     "Accepted",
     "Document",
     "DocumentStatus",
-    "Rejection",
     "Rights",
     "StatusPage",
     "StatusReport",
@@ -37,7 +36,6 @@ __all__ = [
     "list_readable",
     "list_statuses",
     "readable_totals",
-    "record_rejected",
     "report",
     "retry",
     "status",
@@ -94,7 +92,7 @@ def get(session: Session, tenant: TenantId, document: DocumentId) -> Document:
 def retry(session: Session, tenant: TenantId, document: DocumentId) -> bool:
     """Queue what failed of the document's newest version again, with its attempts forgotten.
 
-    Returns whether anything had failed. Raises `NotFound`, and `Conflict` where there are no bytes to try again.
+    Returns whether anything had failed. Raises `NotFound`.
     """
     row = session.execute(
         select(DocumentRow.newest_version)
@@ -103,7 +101,4 @@ def retry(session: Session, tenant: TenantId, document: DocumentId) -> bool:
     ).one_or_none()
     if row is None or row.newest_version is None:
         raise NotFound("There is no such document.")
-    version = VersionRow.tenant == tenant, VersionRow.id == row.newest_version
-    if not session.scalars(select(VersionRow.blob_hash).where(*version)).one():
-        raise Conflict("No bytes of this file ever arrived, so there is nothing to retry. Upload the file itself.")
     return queue_failed(session, tenant, VersionId(row.newest_version))

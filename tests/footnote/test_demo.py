@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import Unavailable
 from footnote.datadir import DataDirectory
-from footnote.demo import SAMPLES, stop
+from footnote.demo import RESTRICTED_QUESTION, SAMPLES, stop
 from tests.e2e.conftest import clean_environment
 
 SMALL = clean_environment(FOOTNOTE_EMBEDDER="hashing:64", FOOTNOTE_RERANKER="none")
@@ -70,7 +70,13 @@ def test_the_demonstration_answers_stays_up_is_reused_and_stops(tmp_path: Path) 
         assert first.returncode == 0, first.stderr
         for question in questions:
             assert question in first.stdout
-        assert "  [1] " in first.stdout
+        answered, _, board = first.stdout.partition(f"? {RESTRICTED_QUESTION}")
+        assert answered.count("\n  [1] ") == len(questions)
+        assert "I don't know" not in answered
+        withheld, _, told = board.partition(f"? {RESTRICTED_QUESTION}")
+        assert "I don't know" in withheld
+        assert "3.4 million" not in withheld
+        assert "3.4 million" in told
         assert f"http://127.0.0.1:{port}/" in first.stdout
         assert "failed" not in first.stdout
         assert httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).is_success

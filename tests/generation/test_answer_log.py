@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.db import answers
+from core.db import answers, conversations
 from core.db.session import Database
 from core.errors import Conflict, StorageFull
 from core.ids import AnswerId
@@ -19,7 +19,7 @@ OWNER = "user:alice"
 def answer(sqlite_database: Database) -> AnswerId:
     add_tenant(sqlite_database)
     with sqlite_database.transaction() as session:
-        conversation = answers.create_conversation(session, TENANT, owner=OWNER, question="Q")
+        conversation = conversations.create_conversation(session, TENANT, owner=OWNER, question="Q")
         return answers.start_answer(session, TENANT, owner=OWNER, conversation=conversation, question="Q", model="m")
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from core.db import answers
+from core.db import answers, conversations
 from core.db.answers import AnswerEvent
 from core.db.session import Database
 from core.domain import Principal
@@ -311,7 +311,7 @@ def test_a_reader_who_comes_back_in_time_keeps_it_going(house: House) -> None:
 
 def test_what_a_crash_left_running_ends_with_an_error(house: House) -> None:
     with house.database.transaction() as session:
-        conversation = answers.create_conversation(session, TENANT, owner="user:alice", question="Q")
+        conversation = conversations.create_conversation(session, TENANT, owner="user:alice", question="Q")
         answer = answers.start_answer(
             session, TENANT, owner="user:alice", conversation=conversation, question="Q", model="m"
         )
@@ -424,7 +424,7 @@ def test_evidence_that_was_not_cited_counts_like_what_was(house: House) -> None:
         found = await read(answering, answer)
         assert [event.data.get("code") for event in found] == ["withheld"]
         with house.database.reading() as session:
-            held = answers.get_answer(session, TENANT, owner=answers.owner_of(ALICE), answer=answer)
+            held = answers.get_answer(session, TENANT, owner=conversations.owner_of(ALICE), answer=answer)
         assert set(held.cited) == {house.parking, house.holiday}
 
     running(use)
@@ -537,9 +537,9 @@ def test_an_answer_made_from_a_purged_document_is_withheld_wherever_its_reader_l
 
 def test_a_reader_of_an_answer_that_nobody_generates_is_told_so(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("generation.reading.SILENT_SECONDS", 0.3)
-    owner = answers.owner_of(ALICE)
+    owner = conversations.owner_of(ALICE)
     with house.database.transaction() as session:
-        conversation = answers.create_conversation(session, TENANT, owner=owner, question="?")
+        conversation = conversations.create_conversation(session, TENANT, owner=owner, question="?")
         answer = answers.start_answer(
             session, TENANT, owner=owner, conversation=conversation, question="?", model="scripted"
         )

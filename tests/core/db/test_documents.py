@@ -12,7 +12,7 @@ from core.db.tables import BlobRow, DocumentRow
 from core.domain import DocumentState, Reason
 from core.errors import Conflict, Forbidden, NotFound
 from core.ids import DocumentId
-from tests.core.db.scenario import ANYTHING, NOTHING, OTHER, TENANT, Story, digest, unknown_document
+from tests.core.db.scenario import NOTHING, OTHER, TENANT, Story, digest, unknown_document
 
 READER = documents.Rights(see=lambda _: True, write=lambda _: False)
 
@@ -21,12 +21,6 @@ def _fail(story: Story, reason: Reason = Reason.CORRUPT) -> None:
     (claimed,) = story.claim()
     with story.database.transaction() as session:
         stages.fail(session, claimed, reason)
-
-
-def _reject(story: Story, name: str = "link", reason: Reason = Reason.SYMLINK) -> documents.Accepted:
-    rejection = documents.Rejection(source="files", name=name, uploader="user:ann", reason=reason)
-    with story.database.transaction() as session:
-        return documents.record_rejected(session, TENANT, rejection, rights=ANYTHING)
 
 
 def test_an_accepted_upload_is_a_queued_document(database: Database) -> None:
@@ -151,44 +145,6 @@ def test_every_version_counts_its_bytes_once(database: Database) -> None:
     with database.reading() as session:
         references = {row.hash: row.references for row in session.execute(select(BlobRow.hash, BlobRow.references))}
     assert references == {digest("one"): 2, digest("two"): 1}
-
-
-def test_a_file_without_bytes_is_accounted_for_once(database: Database) -> None:
-    story = Story.begin(database)
-    rejected = _reject(story)
-    assert rejected.created
-    assert not _reject(story).created
-    status = story.status(rejected.document)
-    assert (status.state, status.reason) == (DocumentState.FAILED, Reason.SYMLINK)
-    assert status.detail is not None
-    assert "link" in status.detail
-    with pytest.raises(Conflict), database.transaction() as session:
-        documents.retry(session, TENANT, rejected.document)
-    changed = _reject(story, reason=Reason.UNREADABLE)
-    assert (changed.document, changed.created) == (rejected.document, True)
-    upload = story.upload("link")
-    assert upload.document == rejected.document
-    story.finish_everything()
-    assert story.status(upload.document).state is DocumentState.SEARCHABLE
-
-
-def test_a_file_that_became_unreadable_stays_searchable_as_it_was(database: Database) -> None:
-    story = Story.begin(database)
-    first = story.upload("a")
-    story.finish_everything()
-    _reject(story, "a", Reason.UNREADABLE)
-    status = story.status(first.document)
-    assert (status.state, status.searchable_version) == (DocumentState.FAILED, first.version)
-
-
-def test_a_rejection_needs_the_same_rights_as_an_upload(database: Database) -> None:
-    story = Story.begin(database)
-    story.upload("a")
-    rejection = documents.Rejection(source="files", name="a", uploader="user:eve", reason=Reason.UNREADABLE)
-    with pytest.raises(Conflict), database.transaction() as session:
-        documents.record_rejected(session, TENANT, rejection, rights=NOTHING)
-    with pytest.raises(Forbidden), database.transaction() as session:
-        documents.record_rejected(session, TENANT, rejection, rights=READER)
 
 
 def test_a_failed_document_is_retried_from_the_stage_that_failed(database: Database) -> None:

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from core.db import answers, audit, documents, lookups
+from core.db import answers, audit, conversations, documents, lookups
 from core.db.directory import add_tenant
 from core.db.documents import Rights, Upload
 from core.db.index_tasks import queue_task
@@ -66,7 +66,7 @@ def test_who_deleted_a_document_is_known(database: Database, document: DocumentI
 def test_a_conversation_is_deleted_by_its_owner_alone(database: Database, document: DocumentId) -> None:
     assert document
     with database.transaction() as session:
-        conversation = answers.create_conversation(session, TENANT, owner="user:u", question="Why?")
+        conversation = conversations.create_conversation(session, TENANT, owner="user:u", question="Why?")
         answers.start_answer(
             session, TENANT, owner="user:u", conversation=conversation, question="Why?", model="scripted"
         )
@@ -79,4 +79,4 @@ def test_a_conversation_is_deleted_by_its_owner_alone(database: Database, docume
             lookups.delete_conversation(session, tenant, owner=owner, conversation=wanted)
     with database.transaction() as session:
         lookups.delete_conversation(session, TENANT, owner="user:u", conversation=conversation)
-        assert answers.list_conversations(session, TENANT, owner="user:u", limit=9) == []
+        assert conversations.list_conversations(session, TENANT, owner="user:u", limit=9) == []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from core.db import answers, audit, chunks, documents, receipts
+from core.db import answers, audit, chunks, conversations, documents, receipts
 from core.db.index_tasks import claim_tasks
 from core.db.purging import purge_catalogue
 from core.db.session import Database
@@ -161,7 +161,7 @@ def test_a_purged_documents_name_can_be_used_twice_more(database: Database) -> N
 
 def _answer(story: Story, document: DocumentId, *, cited: bool, finished: bool = True) -> AnswerId:
     with story.database.transaction() as session:
-        conversation = answers.create_conversation(session, TENANT, owner="user:ann", question="?")
+        conversation = conversations.create_conversation(session, TENANT, owner="user:ann", question="?")
         answer = answers.start_answer(
             session, TENANT, owner="user:ann", conversation=conversation, question="?", model="m"
         )
