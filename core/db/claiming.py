@@ -5,21 +5,32 @@ at most one worker's result counts however many believe that the stage is theirs
 database's clock alone.
 """
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, case, exists, func, or_, select, true, update
+from sqlalchemy import String, and_, case, column, exists, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
+from core.db.base import UuidKey
 from core.db.clock import SECOND, now
 from core.db.matching import with_keys
-from core.db.tables import DocumentRow, StageRow, TenantRow, VersionRow
+from core.db.tables import DocumentRow, StageRow, TurnRow, VersionRow
+from core.db.turns import (
+    LEASED,
+    SUSPECT_AFTER,
+    Candidate,
+    in_turn,
+    is_ready,
+    lanes,
+    queued_in_turn,
+    take_turns,
+    waits,
+)
 from core.domain import StageName
 from core.ids import DocumentId, IndexId, StageId, TenantId, VersionId
-
-SUSPECT_AFTER = 3  # Attempts that may be somebody else's doing: whoever shares a batch with a poison dies of it too.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,51 +69,29 @@ def claim(
     """Lease up to `limit` stages of these names, and return them.
 
     Claimable is what is queued and ready, and what is leased to somebody whose lease has lapsed. Oldest document
-    first, but tenant by tenant in turn, so that nobody waits behind another tenant's archive. With `index_ids`, only
-    index stages of these indexes (other stages are of no index). Two workers never get the same stage.
+    first, but tenant by tenant in turn, so that nobody waits behind another tenant's archive: who was not served for
+    longest is first. The cost grows with the tenants that have work, not with the rows that wait or are done. With
+    `index_ids`, only index stages of these indexes (other stages are of no index). Two workers never get the same
+    stage.
 
     `suspects` says whether to claim only stages that were attempted `SUSPECT_AFTER` times or more, only others, or
     (None) any. Suspects are to be claimed one at a time, by who has nothing else in hand: so whatever is attempted
     more often than that failed, or killed its worker, by itself.
     """
     moment = now(session)
-    wanted = _wanted(index_ids, suspects=suspects)
     # Where several writers may be at it, more than wanted: others may be locking the first of them in this moment.
-    fetched = limit if session.get_bind().dialect.name == "sqlite" else 4 * limit
-    order = {key: place for place, key in enumerate(_candidates(session, wanted, names, moment, fetched))}
-    if not order:
-        return []
-    found = session.execute(
-        select(
-            StageRow.tenant,
-            StageRow.id,
-            StageRow.name,
-            StageRow.state,
-            StageRow.document_id,
-            StageRow.version_id,
-            StageRow.index_id,
-            StageRow.fence,
-            StageRow.attempt,
-            StageRow.ready_at,
-            StageRow.lease_until,
-            StageRow.input_hash,
-            VersionRow.blob_hash,
-            DocumentRow.name.label("document_name"),
-            VersionRow.media_type,
-            VersionRow.parsed_hash,
-        )
-        .join(VersionRow, and_(VersionRow.tenant == StageRow.tenant, VersionRow.id == StageRow.version_id))
-        .join(DocumentRow, and_(DocumentRow.tenant == StageRow.tenant, DocumentRow.id == StageRow.document_id))
-        .where(with_keys(StageRow, order))
-        .with_for_update(of=StageRow, skip_locked=True)
-    ).all()
-    # Asked once more of what is locked now: somebody may have been quicker.
-    still = (
-        row
-        for row in found
-        if (row.state == "queued" and row.ready_at <= moment) or (row.state == "leased" and row.lease_until <= moment)
-    )
-    rows = sorted(still, key=lambda row: order[row.tenant, row.id])[:limit]
+    one_writer = session.get_bind().dialect.name == "sqlite"
+    fetched = limit if one_writer else 4 * limit
+    wanted = lanes(session, names, index_ids, suspects=suspects)
+    while True:
+        candidates = _lapsed(session, names, moment, fetched, index_ids, suspects=suspects)
+        for lane in wanted:
+            candidates += queued_in_turn(session, lane, moment, fetched)
+        order = {(one.tenant, one.id): one for one in in_turn(candidates)[:fetched]}
+        rows = _locked(session, order, moment, None if one_writer else limit)
+        if rows or not order or len(order) < fetched:
+            break
+        fetched *= 4  # However many claim at once: who finds all of them taken looks further.
     if not rows:
         return []
     session.execute(
@@ -118,6 +107,8 @@ def claim(
         )
         .execution_options(synchronize_session=False)
     )
+    take_turns(session, [order[row.tenant, row.id] for row in rows], moment)
+    versions = _versions(session, rows)
     return [
         ClaimedStage(
             tenant=TenantId(row.tenant),
@@ -129,10 +120,10 @@ def claim(
             fence=row.fence + 1,
             attempt=row.attempt + 1,
             input_hash=row.input_hash,
-            blob_hash=row.blob_hash,
-            document_name=row.document_name,
-            media_type=row.media_type,
-            parsed_hash=row.parsed_hash,
+            blob_hash=versions[row.tenant, row.version_id].blob_hash,
+            document_name=versions[row.tenant, row.version_id].document_name,
+            media_type=versions[row.tenant, row.version_id].media_type,
+            parsed_hash=versions[row.tenant, row.version_id].parsed_hash,
         )
         for row in rows
     ]
@@ -181,7 +172,7 @@ def reclaim_all(session: Session) -> int:
     """
     done = session.execute(
         update(StageRow)
-        .where(StageRow.state == "leased")
+        .where(StageRow.state == LEASED)
         .values(
             state="queued",
             attempt=case((StageRow.attempt > 0, StageRow.attempt - 1), else_=0),
@@ -203,7 +194,7 @@ def reclaim_owned(session: Session, owner: str, *, counted: bool = True) -> int:
     before = case((StageRow.attempt > 0, StageRow.attempt - 1), else_=0)
     done = session.execute(
         update(StageRow)
-        .where(StageRow.state == "leased", StageRow.lease_owner == owner)
+        .where(StageRow.state == LEASED, StageRow.lease_owner == owner)
         .values(state="queued", attempt=StageRow.attempt if counted else before, lease_owner=None, lease_until=None)
         .returning(StageRow.id)
         .execution_options(synchronize_session=False)
@@ -219,70 +210,104 @@ def has_claimable(
     suspects: bool | None = None,
 ) -> bool:
     """Return whether `claim` would find something now."""
-    wanted = and_(_claimable(names, now(session)), _wanted(index_ids, suspects=suspects))
-    return session.execute(select(exists().where(wanted))).scalar_one()
+    moment = now(session)
+    if _lapsed(session, names, moment, 1, index_ids, suspects=suspects):
+        return True
+    return any(is_ready(session, lane, moment) for lane in lanes(session, names, index_ids, suspects=suspects))
 
 
 def has_open(session: Session, names: Collection[StageName]) -> bool:
     """Return whether any of these stages is queued, perhaps for later, or leased: whether workers have a future."""
-    open_ = and_(StageRow.name.in_(names), StageRow.state.in_(("queued", "leased")))
-    return session.execute(select(exists().where(open_))).scalar_one()
+    # One by one, each the first entry of an index: with OR between them, PostgreSQL might read the table.
+    leased = exists().where(StageRow.state == LEASED, StageRow.name.in_(names))
+    if session.execute(select(leased)).scalar_one():
+        return True
+    queued = (exists().where(waits(suspects=part), StageRow.name.in_(names)) for part in (False, True))
+    return any(session.execute(select(one)).scalar_one() for one in queued)
 
 
-def _claimable(names: Collection[StageName], moment: int) -> ColumnElement[bool]:
-    return and_(
-        StageRow.name.in_(names),
-        or_(
-            and_(StageRow.state == "queued", StageRow.ready_at <= moment),
-            and_(StageRow.state == "leased", StageRow.lease_until <= moment),
-        ),
-    )
-
-
-def _wanted(index_ids: Collection[IndexId] | None, *, suspects: bool | None) -> ColumnElement[bool]:
-    ours = StageRow.index_id.in_(("", *index_ids)) if index_ids is not None else true()
-    if suspects is None:
-        return ours
-    return and_(ours, StageRow.attempt >= SUSPECT_AFTER if suspects else StageRow.attempt < SUSPECT_AFTER)
-
-
-def _candidates(
+def _lapsed(
     session: Session,
-    wanted: ColumnElement[bool],
     names: Collection[StageName],
     moment: int,
     limit: int,
-) -> list[tuple[str, UUID]]:
-    """Return the keys of stages that are claimable, in the order in which they should be claimed."""
-    columns = (StageRow.tenant, StageRow.id, StageRow.ready_at)
-    lapsed = select(*columns).where(
-        StageRow.name.in_(names), StageRow.state == "leased", StageRow.lease_until <= moment, wanted
+    index_ids: Collection[IndexId] | None,
+    *,
+    suspects: bool | None,
+) -> list[Candidate]:
+    """Return up to `limit` stages whose lease has lapsed: few, for no more are leased than workers have in hand."""
+    statement = (
+        select(StageRow.tenant, StageRow.id, StageRow.name, StageRow.ready_at, TurnRow.served_at)
+        .outerjoin(TurnRow, and_(TurnRow.tenant == StageRow.tenant, TurnRow.name == StageRow.name))
+        .where(StageRow.state == LEASED, StageRow.name.in_(names), StageRow.lease_until <= moment)
     )
-    rows = list(session.execute(lapsed.order_by(StageRow.ready_at, StageRow.id).limit(limit)))
-    for name in names:  # One by one, each a walk along the index that ends at the limit, however long the queue is.
-        queued = select(*columns).where(
-            StageRow.name == name, StageRow.state == "queued", StageRow.ready_at <= moment, wanted
+    if index_ids is not None:
+        statement = statement.where(StageRow.index_id.in_(("", *index_ids)))
+    if suspects is not None:
+        statement = statement.where(StageRow.attempt >= SUSPECT_AFTER if suspects else StageRow.attempt < SUSPECT_AFTER)
+    rows = session.execute(statement.order_by(StageRow.lease_until, StageRow.id).limit(limit))
+    return [
+        Candidate(tenant=row.tenant, id=row.id, name=row.name, ready_at=row.ready_at, served_at=row.served_at)
+        for row in rows
+    ]
+
+
+def _locked(session: Session, order: Mapping[tuple[str, UUID], Candidate], moment: int, limit: int | None) -> list[Any]:
+    """Lock those of the stages that nobody else holds, in their order, no more than `limit`; and return them."""
+    if not order:
+        return []
+    # Asked once more of what is locked now: somebody may have been quicker.
+    still = or_(
+        and_(StageRow.state == "queued", StageRow.ready_at <= moment),
+        and_(StageRow.state == "leased", StageRow.lease_until <= moment),
+    )
+    statement = select(
+        StageRow.tenant,
+        StageRow.id,
+        StageRow.name,
+        StageRow.document_id,
+        StageRow.version_id,
+        StageRow.index_id,
+        StageRow.fence,
+        StageRow.attempt,
+        StageRow.input_hash,
+    ).where(still)
+    if limit is None:
+        places = {key: place for place, key in enumerate(order)}
+        rows = session.execute(statement.where(with_keys(StageRow, order))).all()
+        return sorted(rows, key=lambda row: places[row.tenant, row.id])
+    # Joined to the keys, so that each is one step along the primary key whatever PostgreSQL believes of a tenant.
+    wanted = (
+        func.unnest(
+            literal([tenant for tenant, _ in order], ARRAY(String)), literal([key for _, key in order], ARRAY(UuidKey))
         )
-        rows += session.execute(queued.order_by(StageRow.ready_at, StageRow.id).limit(limit))
-    tenants = session.scalars(select(TenantRow.id).limit(2)).all()
-    if len(rows) < limit or len(tenants) == 1:
-        rows.sort(key=lambda row: (row.ready_at, row.id))
-        return [(row.tenant, row.id) for row in _in_turn(rows)[:limit]]
-    # The oldest may all be of one tenant: then the whole queue is looked at.
-    turn = func.row_number().over(partition_by=StageRow.tenant, order_by=(StageRow.ready_at, StageRow.id))
-    queue = select(*columns, turn.label("turn")).where(_claimable(names, moment), wanted).subquery()
-    fair = select(queue.c.tenant, queue.c.id).order_by(queue.c.turn, queue.c.ready_at, queue.c.id).limit(limit)
-    return [(row.tenant, row.id) for row in session.execute(fair)]
+        .table_valued(column("tenant", String), column("id", UuidKey), with_ordinality="place", name="wanted")
+        .render_derived()
+    )
+    locked = (
+        statement.join(wanted, and_(wanted.c.tenant == StageRow.tenant, wanted.c.id == StageRow.id))
+        .order_by(wanted.c.place)
+        .limit(limit)  # The rest is left to those who claim at the same time.
+        .with_for_update(of=StageRow, skip_locked=True)
+    )
+    return list(session.execute(locked))
 
 
-def _in_turn(rows: Sequence[Row[str, UUID, int]]) -> list[Row[str, UUID, int]]:
-    # Tenant by tenant, each in its own order: first everybody's first, then everybody's second.
-    seen: Counter[str] = Counter()
-    turns: list[tuple[int, int]] = []
-    for place, row in enumerate(rows):
-        turns.append((seen[row.tenant], place))
-        seen[row.tenant] += 1
-    return [rows[place] for _, place in sorted(turns)]
+def _versions(session: Session, rows: Sequence[Any]) -> dict[tuple[str, UUID], Any]:
+    """Return what is known of the versions of these stages. They cannot go while their stages are locked."""
+    found = session.execute(
+        select(
+            VersionRow.tenant,
+            VersionRow.id,
+            VersionRow.blob_hash,
+            VersionRow.media_type,
+            VersionRow.parsed_hash,
+            DocumentRow.name.label("document_name"),
+        )
+        .join(DocumentRow, and_(DocumentRow.tenant == VersionRow.tenant, DocumentRow.id == VersionRow.document_id))
+        .where(with_keys(VersionRow, {(row.tenant, row.version_id) for row in rows}))
+    )
+    return {(row.tenant, row.id): row for row in found}
 
 
 def _set(session: Session, stages: Sequence[ClaimedStage], **values: object) -> None:

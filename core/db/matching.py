@@ -5,9 +5,9 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, false, or_
 
-from core.db.tables import IndexTaskRow, StageRow, WakeupRow
+from core.db.tables import IndexTaskRow, StageRow, VersionRow, WakeupRow
 
-Owned = StageRow | WakeupRow | IndexTaskRow
+Owned = StageRow | WakeupRow | IndexTaskRow | VersionRow
 
 
 def with_keys(table: type[Owned], keys: Collection[tuple[str, UUID]]) -> ColumnElement[bool]:

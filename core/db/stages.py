@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 from core.db.backlog import Backlog, backlog
 from core.db.blobs import add_references, drop_references
 from core.db.claiming import (
-    SUSPECT_AFTER,
     ClaimedStage,
     claim,
     has_claimable,
@@ -30,6 +29,7 @@ from core.db.clock import SECOND, now
 from core.db.index_tasks import queue_task
 from core.db.stage_results import record_stage_result, replace_stage_result, stage_result
 from core.db.tables import StageRow, VersionRow
+from core.db.turns import SUSPECT_AFTER
 from core.db.wakeups import announce
 from core.domain import Reason, StageName
 from core.errors import LeaseLost

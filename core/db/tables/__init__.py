@@ -11,7 +11,7 @@ from core.db.tables.access import (
 )
 from core.db.tables.answers import AnswerEventRow, AnswerRow, AuditRow, ConversationRow, UsageRow
 from core.db.tables.catalogue import BlobRow, ChunkRow, DocumentRow, EmbeddingRow, SourceRow, StageResultRow, VersionRow
-from core.db.tables.work import DeletionReceiptRow, IndexRow, IndexTaskRow, ReleaseRow, StageRow, WakeupRow
+from core.db.tables.work import DeletionReceiptRow, IndexRow, IndexTaskRow, ReleaseRow, StageRow, TurnRow, WakeupRow
 
 __all__ = [
     "AccessEntryRow",
@@ -35,6 +35,7 @@ __all__ = [
     "StageResultRow",
     "StageRow",
     "TenantRow",
+    "TurnRow",
     "UsageRow",
     "UserRow",
     "VersionRow",

@@ -3,10 +3,16 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db.base import Base, JsonValue, Micros, UuidKey
+
+_LANE = ("name", "index_id", "tenant", "ready_at", "id", "created_at")  # the last for who counts what is open
+
+
+def _of_stages(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 class StageRow(Base):
@@ -42,8 +48,23 @@ class StageRow(Base):
         UniqueConstraint("tenant", "version_id", "name", "index_id"),
         CheckConstraint("state IN ('waiting', 'queued', 'leased', 'done', 'failed', 'cancelled')", name="state"),
         CheckConstraint("name IN ('parse', 'chunk', 'embed', 'index')", name="name"),
-        Index("ix_stages_claim", "name", "state", "ready_at"),
+        # What is claimable, and nothing else: they stay small however much is done. Queries spell out the predicates.
+        _of_stages("ix_stages_queued", *_LANE, where="state = 'queued' AND attempt < 3"),
+        _of_stages("ix_stages_suspect", *_LANE, where="state = 'queued' AND attempt >= 3"),
+        _of_stages("ix_stages_leased", "name", "lease_until", where="state = 'leased'"),
     )
+
+
+class TurnRow(Base):
+    """When a tenant was last served with stages of a name: fairness between tenants. A missing one means never.
+
+    Losing turns costs fairness for one round, never work: who waits is read off the stages.
+    """
+
+    __tablename__ = "turns"
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    served_at: Mapped[int] = mapped_column(Micros)
 
 
 class WakeupRow(Base):

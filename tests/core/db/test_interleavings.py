@@ -17,14 +17,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import delete, select, update
+from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.db import documents, stages
 from core.db.base import Base
 from core.db.session import Database
 from core.db.stages import ClaimedStage
-from core.db.tables import DocumentRow, StageRow, VersionRow
+from core.db.tables import DocumentRow, StageRow, TurnRow, VersionRow
 from core.domain import DocumentState, Reason, StageName
 from core.errors import LeaseLost
 from core.ids import DocumentId, StageId
@@ -109,6 +109,11 @@ class Interleavings(RuleBasedStateMachine):
         self.holder.clear()
         self.lapsed.clear()
 
+    @rule()
+    def lose_the_turns(self) -> None:
+        with self.database.transaction() as session:
+            session.execute(delete(TurnRow))
+
     @rule(name=st.sampled_from(NAMES))
     def delete(self, name: str) -> None:
         document = self.alive.pop(name, None)
@@ -159,6 +164,17 @@ class Interleavings(RuleBasedStateMachine):
             assert status.stage == tuple(StageName)[done]
             if row.current_version is not None:
                 assert ordinals[row.current_version] < ordinals[row.newest_version]
+
+    @invariant()
+    def whatever_is_queued_or_lapsed_can_be_claimed(self) -> None:
+        # Read off the rows themselves: no turn, index or walk stands between a stage and its worker.
+        free = or_(StageRow.state == "queued", and_(StageRow.state == "leased", StageRow.lease_until == 0))
+        with self.database.transaction() as session:
+            expected = set(session.scalars(select(StageRow.id).where(free)))
+            assert stages.has_claimable(session, tuple(StageName)) == bool(expected)
+            claimed = stages.claim(session, tuple(StageName), owner="invariant", limit=99, lease_seconds=60)
+            assert {one.id for one in claimed} == expected
+            session.rollback()
 
     @invariant()
     def fences_only_grow(self) -> None:

@@ -8,12 +8,14 @@ import pytest
 from alembic import command
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, select, text
 
 from core.db import migrating, tables
 from core.db.base import Base
 from core.db.session import HEAD, Database, sqlite_url
+from core.db.tables import StageRow, TurnRow
 from core.errors import Conflict
+from tests.core.db.scenario import OTHER, Story
 
 
 def differences(connection: Connection) -> object:
@@ -82,6 +84,27 @@ def test_the_migrations_go_down_to_nothing_and_up_again(database: Database) -> N
     database.upgrade()
     with engine.connect() as connection:
         assert differences(connection) == []
+
+
+def test_turns_are_made_of_the_stages_that_were_begun_before_there_were_any(database: Database) -> None:
+    story = Story.begin(database)
+    story.upload("a")
+    story.upload("b", tenant=OTHER)
+    (first,) = story.claim(limit=1)
+    with database.reading() as session:
+        started = session.scalars(select(StageRow.started_at).where(StageRow.id == first.id)).one()
+    engine = database.engine.execution_options(footnote_mode="write")
+    with engine.begin() as connection:
+        command.downgrade(migrating.config(connection), "0001")
+    with engine.connect() as connection:
+        assert not inspect(connection).has_table("turns")
+        assert "ix_stages_claim" in {index["name"] for index in inspect(connection).get_indexes("stages")}
+    database.upgrade()
+    with database.reading() as session:
+        turns = [(row.tenant, row.name, row.served_at) for row in session.scalars(select(TurnRow))]
+    assert turns == [(first.tenant, first.name, started)]
+    (second,) = story.claim()  # It waited through both migrations, and it has no turn.
+    assert second.tenant != first.tenant
 
 
 def test_the_revision_that_start_up_trusts_is_the_newest_migration(sqlite_database: Database) -> None:
