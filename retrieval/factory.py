@@ -1,7 +1,9 @@
 """The one place that names adapters. Models and engines are imported when built: importing this loads none of them."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from core.db.session import Database
 from core.errors import InvalidInput
@@ -10,6 +12,9 @@ from core.settings import Settings
 from retrieval.manifest import IndexManifest, ReleaseManifest
 from retrieval.ports import Embedder, Reranker, SparseEncoder, VectorIndex
 from retrieval.search import HybridSearch
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 CANONICALISER = "nfc-lf/1"
 HEADER = "title+headings/1"
@@ -101,15 +106,42 @@ def release_manifest(settings: Settings, index: IndexManifest, *, prompt: str) -
     )
 
 
-def open_index(_settings: Settings, directory: Path, index_id: IndexId, dim: int) -> VectorIndex:
-    """Open, or make, the embedded index `index_id` in the directory of indexes. The caller closes it.
+def open_index(settings: Settings, directory: Path, index_id: IndexId, dim: int) -> VectorIndex:
+    """Open, or make, the index `index_id`: on the server that the settings name, else in the directory of indexes.
+
+    The caller closes it.
 
     :raises DataDirectoryInUse: another process has it open.
-    :raises IndexUnavailable: it cannot be read.
+    :raises IndexUnavailable: it cannot be read, or the server does not answer.
+    :raises InvalidInput: the settings name no server that there could be.
     """
+    if settings.qdrant_url:
+        from retrieval.index.qdrant import connect  # noqa: PLC0415 - loads the client
+
+        key = settings.qdrant_api_key
+        return connect(
+            settings.qdrant_url,
+            api_key=None if key is None else key.get_secret_value(),
+            index_id=index_id,
+            dim=dim,
+        )
     from retrieval.index.edge import EdgeIndex  # noqa: PLC0415 - loads the engine
 
     return EdgeIndex(directory / index_id, index_id=index_id, dim=dim)
+
+
+@contextmanager
+def open_index_service(settings: Settings, directory: Path) -> "Iterator[Starlette]":
+    """Hold the directory of indexes and yield the application that answers for them, until the block ends.
+
+    :raises DataDirectoryInUse: another process holds it.
+    """
+    from retrieval.index.service.app import create_app  # noqa: PLC0415 - loads the engine
+    from retrieval.index.service.collections import Collections  # noqa: PLC0415 - the same
+
+    key = settings.qdrant_api_key
+    with closing(Collections(directory)) as collections:
+        yield create_app(collections, api_key=None if key is None else key.get_secret_value())
 
 
 def build_search(

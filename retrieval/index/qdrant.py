@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import numpy as np
@@ -11,17 +12,19 @@ from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from core.domain import Principal
-from core.errors import IndexUnavailable
+from core.errors import IndexUnavailable, InvalidInput
 from core.ids import ChunkId, DocumentId, IndexId, TenantId, VersionId, point_id
 from retrieval.index.ties import settle_ties
 from retrieval.ports import Candidate, IndexPoint, SparseVector, Vector
 
 UPSERT_BATCH = 256
 SCAN_PAGE = 1_000
+ANSWER_SECONDS = 10  # Whoever asks hears of a server that has stalled after so long; nothing that we ask takes as much.
 
 _DENSE = "dense"
 _BM25 = "bm25"
 _KEYS = ["tenant", "document", "version", "chunk"]
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _INDEXED = ("tenant", "document", "version", "allow", "deny")
 
 
@@ -181,6 +184,31 @@ class QdrantIndex:
             yield
         except (ApiException, QdrantException) as error:
             raise IndexUnavailable(f"Qdrant did not do what was asked of {self._collection!r}.") from error
+
+
+def connect(url: str, *, api_key: str | None, index_id: IndexId, dim: int) -> QdrantIndex:
+    """Open, or make, the index on the server at this URL, a Qdrant server's or `footnote index`'s.
+
+    :raises InvalidInput: this is no URL.
+    :raises IndexUnavailable: the server does not answer within `ANSWER_SECONDS`, or refuses.
+    """
+    # As a header, and not as `api_key`: on plain HTTP, which is right on one machine, the client would warn about that.
+    headers = {} if api_key is None else {"api-key": api_key}
+    try:
+        client = QdrantClient(
+            url=url,
+            headers=headers,
+            timeout=ANSWER_SECONDS,
+            check_compatibility=False,
+            trust_env=urlsplit(url if "//" in url else f"//{url}").hostname not in _LOOPBACK,  # no proxy to ourselves
+        )
+    except ValueError as error:
+        raise InvalidInput(f"FOOTNOTE_QDRANT_URL is {url!r}; it must be like http://127.0.0.1:6333.") from error
+    try:
+        return QdrantIndex(client, index_id=index_id, dim=dim)
+    except BaseException:
+        client.close()
+        raise
 
 
 def _is(key: str, value: str) -> models.FieldCondition:

@@ -1,4 +1,7 @@
-"""One suite for every vector index: memory (the exact reference), Qdrant Edge, qdrant-client's local mode, a server."""
+"""One suite for every vector index.
+
+Memory (the exact reference), Qdrant Edge, qdrant-client's local mode, qdrant-client over `footnote index`, a server.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +18,7 @@ from core.domain import Principal
 from core.ids import DEFAULT_TENANT, DocumentId, IndexId
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.memory import MemoryIndex
-from retrieval.index.qdrant import QdrantIndex
+from retrieval.index.qdrant import QdrantIndex, connect
 from retrieval.ports import Candidate, IndexPoint, SparseVector, Vector, VectorIndex
 from tests.retrieval.corpora import (
     DIM,
@@ -33,6 +36,7 @@ from tests.retrieval.corpora import (
     vector,
     version,
 )
+from tests.retrieval.index.index_process import IndexProcess
 
 # The local mode says so whenever it leaves out what only a server has.
 pytestmark = [
@@ -42,8 +46,23 @@ pytestmark = [
 
 Make = Callable[[], VectorIndex]
 SERVER = os.environ.get("FOOTNOTE_TEST_QDRANT_URL")
-ENGINES = ["memory", "edge", "qdrant-local", *(["qdrant-server"] if SERVER else [])]
+ENGINES = [
+    "memory",
+    "edge",
+    "qdrant-local",
+    pytest.param("footnote-index", marks=pytest.mark.slow),
+    *(["qdrant-server"] if SERVER else []),
+]
 ALICE = principal("user:alice", "*")
+
+
+@pytest.fixture(scope="session")
+def footnote_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a `footnote index` in a process of its own."""
+    process = IndexProcess(tmp_path_factory.mktemp("footnote-index") / "data").start()
+    yield process.url
+    assert process.end() == 0
+    assert process.log.read_text().count("\n") == 1, process.log.read_text()
 
 
 @pytest.fixture(params=ENGINES)
@@ -62,6 +81,10 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
                 index = EdgeIndex(tmp_path / name, index_id=name, dim=DIM)
             case "qdrant-local":
                 index = QdrantIndex(QdrantClient(":memory:"), index_id=name, dim=DIM)
+            case "footnote-index":
+                url = request.getfixturevalue("footnote_index")
+                index = connect(url, api_key=None, index_id=name, dim=DIM)
+                dropped.append((QdrantClient(url=url), f"footnote_{name}"))
             case _:
                 index = QdrantIndex(QdrantClient(SERVER), index_id=name, dim=DIM)
                 dropped.append((QdrantClient(SERVER), f"footnote_{name}"))

@@ -17,7 +17,7 @@ from core.db.session import Database
 from core.domain import DocumentState
 from footnote.cli.main import main
 from footnote.client import Client
-from footnote.serving import _listen
+from footnote.listening import listen
 from ingestion.leases import HeldLeases
 from ingestion.pipeline import IngestionPipeline
 from tests.api.house import House
@@ -70,7 +70,7 @@ class Branch(House):
 @contextlib.contextmanager
 def served(branch: Branch) -> Iterator[str]:
     """Yield the URL under which the branch answers."""
-    with _listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         config = uvicorn.Config(branch.app(), log_config=None, access_log=False, timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http-server")

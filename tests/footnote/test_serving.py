@@ -13,7 +13,8 @@ from core.errors import DataDirectoryInUse, Unavailable
 from core.settings import Settings
 from footnote.client import connect
 from footnote.datadir import DataDirectory
-from footnote.serving import _listen, _url, serving
+from footnote.listening import listen, url_of
+from footnote.serving import serving
 
 
 @pytest.fixture
@@ -32,22 +33,22 @@ def settings(tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPa
         yield Settings(data=data)
 
 
-def test_a_port_is_ours_as_soon_as_we_listen() -> None:
-    with _listen("127.0.0.1", 0) as listener:
+def test_a_port_is_ours_as_soon_as_welisten() -> None:
+    with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(Unavailable, match=f"Port {port} on 127.0.0.1 cannot be used"):
-            _listen("127.0.0.1", port)
-    with _listen("127.0.0.1", port):  # At once, whatever connections are still winding up.
+            listen("127.0.0.1", port)
+    with listen("127.0.0.1", port):  # At once, whatever connections are still winding up.
         pass
 
 
 def test_an_address_that_is_not_ours_is_told() -> None:
     with pytest.raises(Unavailable, match="Choose another --port"):
-        _listen("203.0.113.7", 0)
+        listen("203.0.113.7", 0)
 
 
 def test_answers_are_sent_without_delay() -> None:
-    with _listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 
@@ -61,7 +62,7 @@ def test_answers_are_sent_without_delay() -> None:
     ],
 )
 def test_the_address_is_one_that_this_machine_reaches(host: str, url: str) -> None:
-    assert _url(host, 80) == url
+    assert url_of(host, 80) == url
 
 
 def test_a_server_is_announced_while_it_answers_and_not_after(settings: Settings) -> None:

@@ -76,6 +76,17 @@ def test_index_lies_in_a_folder_of_its_own(tmp_path: Path) -> None:
     assert (tmp_path / made.index_id).is_dir()
 
 
+@pytest.mark.parametrize("url", ["ftp://index", "no url", "http://127.0.0.1:99999"])
+def test_a_qdrant_server_that_cannot_be_is_refused_with_what_is_possible(url: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="must be like http"):
+        open_index(Settings(qdrant_url=url), tmp_path, manifest(HASHING).index_id, 64)
+
+
+def test_without_a_qdrant_server_the_index_is_embedded(tmp_path: Path) -> None:
+    open_index(Settings(qdrant_url=""), tmp_path, manifest(HASHING).index_id, 64).close()
+    assert list(tmp_path.iterdir())
+
+
 def test_search_is_put_together_over_the_catalogue(sqlite_database: Database, tmp_path: Path) -> None:
     embedder, sparse = build_embedder(HASHING), build_sparse(HASHING)
     index = open_index(HASHING, tmp_path, manifest(HASHING).index_id, embedder.dim)
