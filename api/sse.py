@@ -41,7 +41,6 @@ async def with_heartbeats(
 ) -> AsyncIterator[bytes]:
     """Yield the events as bytes, and a comment after every `seconds` without one. Closing it closes `events`."""
     pending: asyncio.Task[StreamedEvent] | None = None
-    last = 0
     try:
         while True:
             pending = pending or asyncio.ensure_future(_next(events))
@@ -55,11 +54,11 @@ async def with_heartbeats(
             except StopAsyncIteration:
                 return
             except FootnoteError as error:  # Too late for a problem document: the answer began with status 200.
-                yield b"id: %d\nevent: error\ndata: %s\n\n" % (last + 1, orjson.dumps(error_data(error)))
+                # It is in no log and so has no id: the next number is another event's, which a resumption would skip.
+                yield b"event: error\ndata: %s\n\n" % orjson.dumps(error_data(error))
                 return
             finally:
                 pending = None
-            last = event.seq
             yield encode(event)
     finally:
         with CancelScope(shield=True):  # a client who leaves cancels this very task; the source is closed all the same

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     OUTPUT_TOO_LARGE = "output_too_large"
     NOT_A_FILE = "not_a_file"
     SYMLINK = "symlink"
+    DUPLICATE_NAME = "duplicate_name"
     UNREADABLE = "unreadable"
     EMBEDDER_FAILED = "embedder_failed"
     INDEX_FAILED = "index_failed"

@@ -28,6 +28,8 @@ ADVICE: Mapping[Reason, str] = MappingProxyType(
         Reason.NOT_A_FILE: "This is not a regular file (but, say, a device or a pipe). Upload the file that holds the "
         "content.",
         Reason.SYMLINK: "This is a symbolic link, and links are not followed. Upload the file that it points to.",
+        Reason.DUPLICATE_NAME: "The file was left out: an earlier one of the same command has its name in this source. "
+        "Rename this one, or upload it under another source.",
         Reason.UNREADABLE: "The file could not be opened for reading. Check its permissions and upload it again.",
         Reason.EMBEDDER_FAILED: "The embedding model failed on this document. Retry it; if it fails again, tell the "
         "operator.",

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from core.domain import Reason
-from core.reasons import ADVICE
+from core.reasons import ADVICE, explain
 from footnote.client import Client, Problem
 from footnote.walking import FoundFile
 
@@ -36,7 +36,11 @@ def upload(
     """Send the files, some at once; return each one's status in the order given. One refused file stops no other."""
 
     def send(file: FoundFile) -> Status:
-        status = _refused(file, file.refused, ADVICE[file.refused]) if file.refused else _send(client, file, access)
+        status = (
+            _refused(file, file.refused, explain(file.refused, file.seen))
+            if file.refused
+            else _send(client, file, access)
+        )
         advanced(1)
         return status
 

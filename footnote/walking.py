@@ -1,8 +1,10 @@
 """Lists what a PATH argument holds: every regular file, under the name that it will have as a document."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from core.domain import Reason
@@ -10,12 +12,13 @@ from core.domain import Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundFile:
-    """A file to take in; with a `refused` reason, one that is only listed."""
+    """A file to take in; with a `refused` reason, one that is only listed. `seen`: what was seen of this very file."""
 
     path: Path
     source: str
     name: str
     refused: Reason | None = None
+    seen: str | None = None
 
 
 def walk(argument: Path, source: str | None) -> Iterator[FoundFile]:
@@ -39,6 +42,28 @@ def walk(argument: Path, source: str | None) -> Iterator[FoundFile]:
         path = Path(error.filename)
         name = _shown(path.relative_to(argument).as_posix())
         yield FoundFile(path=path, source=_shown(root), name=name, refused=Reason.UNREADABLE)
+
+
+def distinct(files: Iterable[FoundFile]) -> Iterator[FoundFile]:
+    """Yield each file once, however often its path was given, in the order given.
+
+    Of several files with one name in one source (in NFC, as the server compares them) the first keeps it. The others
+    are refused: sent, each would replace the one before it as a version of the same document.
+    """
+    folder = cache(os.path.realpath)
+    listed: set[tuple[str, str, str, str]] = set()
+    takers: dict[tuple[str, str], Path] = {}
+    for file in files:
+        document = (unicodedata.normalize("NFC", file.source), unicodedata.normalize("NFC", file.name))
+        place = (*document, str(folder(file.path.parent)), file.path.name)
+        if place in listed:
+            continue
+        listed.add(place)
+        if file.refused is not None or (taker := takers.setdefault(document, file.path)) is file.path:
+            yield file
+        else:
+            seen = f"{_shown(str(file.path))} has the name of {_shown(str(taker))}"
+            yield replace(file, refused=Reason.DUPLICATE_NAME, seen=seen)
 
 
 def _found(path: Path, source: str, name: str) -> FoundFile:

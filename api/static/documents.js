@@ -28,7 +28,6 @@ export class Documents {
   constructor(session) {
     this.#session = session;
     this.uploads = new Uploads({
-      source: () => `uploads/${session.user}`,
       readers: () => (this.#readers.value ? [this.#readers.value, `user:${session.user}`] : []),
       onAccepted: () => this.#hurry(),
       mayUpload: () => this.mayUpload,
@@ -133,12 +132,14 @@ export class Documents {
   #row(document) {
     const name = baseName(document.name);
     const folder = document.name.slice(0, document.name.length - name.length);
+    const when = cameIn(document);
     const action = (label, symbol, key, click) =>
-      el("button", { type: "button", class: "icon-button small", "aria-label": `${label} ${name}`, title: label, "data-key": `${key}/${document.document}`, click }, icon(symbol));
+      el("button", { type: "button", class: "icon-button small", "aria-label": `${label} ${name}, of ${when}`, title: label, "data-key": `${key}/${document.document}`, click }, icon(symbol));
     return el("li", { class: "document" },
       el("div", { class: "document-body" },
         el("p", { class: "document-name", title: document.name }, folder ? el("span", { class: "muted" }, folder) : null, name),
-        el("p", { class: document.state === "failed" ? "problem" : "muted" }, situation(document))),
+        el("p", { class: document.state === "failed" ? "problem" : "muted" }, situation(document)),
+        el("p", { class: "muted" }, `Added ${when}`)),
       el("span", { class: `chip ${document.state}` }, STATES[document.state] || document.state),
       this.mayUpload
         ? el("div", { class: "document-actions" },
@@ -153,7 +154,7 @@ export class Documents {
 
   async #delete(document) {
     const name = baseName(document.name);
-    const sure = await confirmed({ title: `Delete “${name}”?`, text: "Nobody finds it or its passages any more, at once and for good. Answers that cite it are no longer shown.", action: "Delete" });
+    const sure = await confirmed({ title: `Delete “${name}”?`, text: `It was added ${cameIn(document)}. Nobody finds it or its passages any more, at once and for good. Answers that cite it are no longer shown.`, action: "Delete" });
     if (sure) await this.#attempt(() => deleteDocument(document.document), `${name} is deleted.`);
   }
 
@@ -168,4 +169,10 @@ export class Documents {
       announce(message);
     }
   }
+}
+
+/** Return when the document's newest version came in, which tells apart what has one name: its id begins with the time. */
+function cameIn({ version, document }) {
+  const milliseconds = Number.parseInt((version || document).replaceAll("-", "").slice(0, 12), 16); // UUIDv7
+  return new Date(milliseconds).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 }

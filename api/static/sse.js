@@ -45,6 +45,9 @@ function parse(block) {
   return event;
 }
 
+/** Whether the event ends this connection alone: the log, which numbers its events, could not be read just now. */
+const endsConnection = ({ type, data }) => type === "error" && data.code === "unavailable";
+
 /** Yield an answer's events to the last one, across broken connections.
  *
  * Starts with `question` (and `conversation`), or with the id of an `answer` that exists already. Yields
@@ -63,7 +66,8 @@ export async function* followAnswer({ question, conversation, answer = null }, s
       for await (const event of events(response.body)) {
         if (event.id !== null) last = event.id;
         if (event.type === "retrieval") answer ||= event.data.answer;
-        attempt = 0;
+        if (event.id !== null) attempt = 0;
+        else if (endsConnection(event) && answer && attempt < WAITS.length) break;
         yield event;
         if (LAST.has(event.type)) return;
       }

@@ -13,8 +13,7 @@ export class Uploads {
   node = el("ul", { class: "uploads", "aria-label": "Uploads" });
 
   /** `readers()` returns the principals that may read what is sent; `onAccepted()` after each file that was taken. */
-  constructor({ source, readers, onAccepted, mayUpload }) {
-    this.source = source;
+  constructor({ readers, onAccepted, mayUpload }) {
     this.readers = readers;
     this.onAccepted = onAccepted;
     this.mayUpload = mayUpload;
@@ -23,13 +22,22 @@ export class Uploads {
 
   /** Send these files, one request each. */
   add(files) {
-    for (const file of files) {
-      const bar = el("progress", { max: 1, value: 0, "aria-label": `Sending ${file.name}` });
-      const state = el("span", { class: "muted" }, size(file.size));
-      const row = el("li", { class: "upload" }, el("span", { class: "upload-name" }, file.webkitRelativePath || file.name), state, bar);
-      this.node.append(row);
-      this.#waiting.push({ file, bar, state, row, readers: this.readers() });
-    }
+    for (const file of files) this.#queue({ file, source: ownSource(), readers: this.readers() });
+    this.#next();
+  }
+
+  /** Queue a file under this source for these readers: what it is tried again with, whatever is chosen by then. */
+  #queue({ file, source, readers }) {
+    const bar = el("progress", { max: 1, value: 0, "aria-label": `Sending ${file.name}` });
+    const state = el("span", { class: "muted" }, size(file.size));
+    const row = el("li", { class: "upload" }, el("span", { class: "upload-name" }, file.webkitRelativePath || file.name), state, bar);
+    this.node.append(row);
+    this.#waiting.push({ file, source, readers, bar, state, row });
+  }
+
+  #tryAgain(item) {
+    item.row.remove();
+    this.#queue(item);
     this.#next();
   }
 
@@ -61,16 +69,16 @@ export class Uploads {
     item.state.textContent = problem.message;
     const again = problem.status === 0 || problem.status >= 500 || problem.status === 429;
     item.row.append(
-      again ? el("button", { type: "button", class: "link", click: () => { item.row.remove(); this.add([item.file]); } }, "Try again") : "",
+      again ? el("button", { type: "button", class: "link", click: () => this.#tryAgain(item) }, "Try again") : "",
       el("button", { type: "button", class: "icon-button small", "aria-label": `Dismiss ${item.file.name}`, click: () => item.row.remove() }, icon("close")));
     announce(`${item.file.name}: ${problem.message}`);
   }
 
   /** XMLHttpRequest, because fetch does not tell how much was sent. */
-  #send({ file, bar, state, readers }) {
+  #send({ file, source, readers, bar, state }) {
     const form = new FormData();
     form.set("name", file.webkitRelativePath || file.name);
-    form.set("source", this.source());
+    form.set("source", source);
     for (const reader of readers) form.append("allow", reader);
     form.set("file", file, file.name);
     return new Promise((resolve, reject) => {
@@ -115,6 +123,12 @@ export class Uploads {
       this.add(event.dataTransfer.files);
     });
   }
+}
+
+/** Return a source for one file alone: it replaces no other of its name, and sent twice it is still one document. */
+function ownSource() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID is missing where the page came without TLS.
+  return `upload:${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
 function parsed(text) {

@@ -37,9 +37,9 @@ def ingest(
 ) -> None:
     """Take in files and folders, and wait until each can be searched or has failed with a reason."""
     from footnote.uploading import Access, follow, summary, upload  # noqa: PLC0415 - draws the HTTP client
-    from footnote.walking import walk  # noqa: PLC0415 - the same
+    from footnote.walking import distinct, walk  # noqa: PLC0415 - the same
 
-    files = [file for path in paths for file in walk(path, source)]
+    files = list(distinct(file for path in paths for file in walk(path, source)))
     with options.connect() as client:
         with _progress("Uploading", len(files)) as advanced:
             statuses = upload(client, files, Access(allow=allow, deny=deny), advanced=advanced)

@@ -2,12 +2,13 @@
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tests.e2e.conftest import SAMPLES, Server, clean_environment
 
@@ -179,6 +180,73 @@ def test_an_uploaded_file_becomes_searchable_before_the_readers_eyes_and_can_be_
     row.get_by_role("button", name="Delete canteen.md").click()
     page.locator("#confirm-yes").click()
     expect(row).to_have_count(0)
+
+
+def _upload(page: Page, name: str, text: str, *, readers: str) -> None:
+    page.locator("#readers").select_option(label=readers)
+    page.locator("#files").set_input_files({"name": name, "mimeType": "text/markdown", "buffer": text.encode()})
+
+
+def _of_name(server: Server, name: str, **headers: str) -> list[str]:
+    found = server.call("GET", "/v1/documents", params={"name": name}, headers=headers)["documents"]
+    return [document["document"] for document in found]
+
+
+def test_files_of_one_name_are_documents_of_their_own_each_with_its_own_readers(page: Page, server: Server) -> None:
+    page.locator("#documents-link").click()
+    rows = page.locator(".document", has_text="salaries.md")
+    _upload(page, "salaries.md", "# Salaries\n\nThe scale of pay is public.\n", readers="Everyone here")
+    expect(rows).to_have_count(1)
+    page.wait_for_timeout(1_000)  # The page tells seconds.
+    _upload(page, "salaries.md", "# Salaries\n\nThe director earns a secret sum.\n", readers="Only me")
+    expect(rows).to_have_count(2)
+
+    own, shared = _of_name(server, "salaries.md")  # the newest first
+    assert _of_name(server, "salaries.md", **{"X-Footnote-As": "user:somebody"}) == [shared]
+
+    labels = [button.get_attribute("aria-label") for button in rows.get_by_role("button").all()]
+    assert len(set(labels)) == len(labels)  # Two of one name are told apart by when they came in.
+    expect(rows.first).to_contain_text("Added ")
+    rows.first.get_by_role("button", name="Delete salaries.md").click()
+    page.locator("#confirm-yes").click()
+    expect(rows).to_have_count(1)
+    assert _of_name(server, "salaries.md") == [shared]
+    assert own != shared
+
+
+def _fail_and_try_again(page: Page, name: str, how: Callable[[Route], None]) -> None:
+    """Upload for one's own eyes, fail once, choose other readers for what comes later, and try again."""
+    page.locator("#documents-link").click()
+    page.route(lambda url: urlsplit(url).path == "/v1/documents", how)
+    _upload(page, name, f"# {name}\n\nThis is for nobody else.\n", readers="Only me")
+    again = page.locator(".upload").get_by_role("button", name="Try again")
+    again.wait_for()
+    page.unroute_all()
+    page.locator("#readers").select_option(label="Everyone here")
+    again.click()
+    expect(page.locator(".upload")).to_have_count(0)
+    expect(page.locator(".document", has_text=name)).to_have_count(1)
+
+
+def test_an_upload_that_is_tried_again_has_the_readers_it_had(page: Page, server: Server) -> None:
+    _fail_and_try_again(page, "diary.md", lambda route: route.abort())
+
+    assert len(_of_name(server, "diary.md")) == 1
+    assert _of_name(server, "diary.md", **{"X-Footnote-As": "user:somebody"}) == []
+
+
+def test_an_upload_whose_answer_was_lost_is_one_document_when_it_is_tried_again(page: Page, server: Server) -> None:
+    arrived: list[int] = []
+
+    def lose_the_answer(route: Route) -> None:
+        if route.request.method == "POST":
+            arrived.append(route.fetch().status)
+        route.abort()
+
+    _fail_and_try_again(page, "letter.md", lose_the_answer)
+
+    assert arrived == [202]
+    assert len(_of_name(server, "letter.md")) == 1
 
 
 def test_nothing_is_wider_than_a_small_telephone(page: Page) -> None:

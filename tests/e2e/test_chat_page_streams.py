@@ -135,6 +135,32 @@ def test_a_broken_stream_goes_on_after_the_last_event_that_arrived(page: Page, s
     assert asked.headers["x-csrf-token"] == "token"
 
 
+def test_a_log_that_cannot_be_read_just_now_ends_the_connection_and_not_the_answer(page: Page, script: Script) -> None:
+    away = 'event: error\ndata: {"code": "unavailable", "detail": "The catalogue is busy."}\n\n'
+    script.chat = lines([("retrieval", {}), ("delta", {"text": "Second class "})]) + away
+    script.resumed = lines([("delta", {"text": "is the rule."}), ("done", {"abstained": False})], first=3)
+    ask(page)
+    expect(page.locator(".turn")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator(".answer")).to_have_text("Second class is the rule.")
+    expect(page.locator(".note")).to_have_count(0)
+    [resumed] = script.sent_to(f"/v1/answers/{ANSWER}/events")
+    assert resumed.headers["last-event-id"] == "2"
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_an_error_that_ends_the_answer_is_not_waited_out(page: Page, script: Script, *, numbered: bool) -> None:
+    error: Event = (
+        "error",
+        {"code": "unavailable" if numbered else "interrupted", "detail": "It ended.", "retryable": True},
+    )
+    script.chat = lines([("retrieval", {}), error])
+    if not numbered:
+        script.chat = script.chat.replace("id: 2\n", "")
+    ask(page)
+    expect(page.locator(".note")).to_contain_text("It ended.")
+    assert script.sent_to(f"/v1/answers/{ANSWER}/events") == []
+
+
 def test_markup_and_links_of_a_hostile_answer_stay_plain_text(page: Page, script: Script) -> None:
     hostile = "![x](https://evil.test/?q=secret) [click](javascript:alert(1)) <img src=https://evil.test/a> **bold**"
     script.chat = lines([("delta", {"text": hostile}), ("done", {"abstained": False})])

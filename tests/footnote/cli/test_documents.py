@@ -94,6 +94,33 @@ def test_symbolic_links_alone_are_no_failure(footnote: CommandLine, folder: Path
     assert footnote("ingest", str(folder)).code == 0
 
 
+def test_a_file_whose_name_another_has_taken_is_told_and_replaces_nothing(footnote: CommandLine, folder: Path) -> None:
+    other = folder.with_name("more")
+    other.mkdir()
+    (other / "tea.txt").write_text(story("coal"))
+
+    done = footnote("ingest", str(folder), str(other), "--source", "S", "--json")
+
+    assert done.code == 1
+    *taken, refused = done.json["documents"]
+    assert {status["name"]: status["state"] for status in taken} == {
+        "tea.txt": "searchable",
+        "deep/coffee.txt": "searchable",
+    }
+    assert set(refused) == KEYS
+    assert (refused["name"], refused["state"], refused["reason"]) == ("tea.txt", "failed", "duplicate_name")
+    assert "Rename" in refused["detail"]
+    assert f"{other / 'tea.txt'} has the name of {folder / 'tea.txt'}" in refused["detail"]
+    assert len(footnote.branch.parser.parsed) == 2
+    assert footnote.json("search", "tea")["hits"]
+
+
+def test_a_folder_that_is_named_twice_is_taken_in_once(footnote: CommandLine, folder: Path) -> None:
+    report = footnote.json("ingest", str(folder), f"{folder}/../{folder.name}", str(folder / "tea.txt"))
+
+    assert report["totals"] == {"searchable": 2}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse such names")
 def test_names_that_are_no_text_are_listed_and_stop_nothing(footnote: CommandLine, folder: Path) -> None:
     (folder / os.fsdecode(b"caf\xe9.txt")).write_text(story("cafés"))
