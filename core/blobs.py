@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from uuid import uuid4
@@ -62,6 +63,17 @@ class BlobStore(Protocol):
 
     def list(self, tenant: TenantId) -> Iterator[StoredBlob]:
         """Yield everything stored for the tenant, in no order."""
+        ...
+
+    def tenants(self) -> Iterator[TenantId]:
+        """Yield every tenant that something is stored for, whether or not there is such a tenant (any more)."""
+        ...
+
+    def remove_tenant(self, tenant: TenantId, *, limit: int) -> int:
+        """Remove up to `limit` contents of the tenant, however new, and its place with the last; return how many.
+
+        For a tenant that exists no more. Call it again while it returns `limit`.
+        """
         ...
 
 
@@ -133,8 +145,29 @@ class DirectoryBlobs:
 
     def list(self, tenant: TenantId) -> Iterator[StoredBlob]:
         for file in self._tenant_folder(tenant).glob("??/*"):
+            if not _HASH.fullmatch(file.name):
+                continue  # Somebody else's file; nobody asks for it, and it must not end the collecting of the others.
             with contextlib.suppress(FileNotFoundError):
                 yield StoredBlob(hash=file.name, size=file.stat().st_size)
+
+    def tenants(self) -> Iterator[TenantId]:
+        # A folder named by a hash does not tell its tenant; but then nobody could have added one of that name.
+        for folder in self._root.iterdir():
+            if _PLAIN_TENANT.fullmatch(folder.name) and folder.is_dir():
+                yield TenantId(folder.name)
+
+    def remove_tenant(self, tenant: TenantId, *, limit: int) -> int:
+        removed = 0
+        for blob in tuple(islice(self.list(tenant), limit)):
+            with contextlib.suppress(FileNotFoundError):
+                self._file(tenant, blob.hash).unlink()
+                removed += 1
+        if removed < limit:
+            folder = self._tenant_folder(tenant)
+            for place in (*folder.glob("??"), folder):
+                with contextlib.suppress(OSError):  # What still holds something stays.
+                    place.rmdir()
+        return removed
 
     def sweep(self, *, min_age_seconds: float = 3_600.0) -> int:
         """Remove what crashed writers left behind, and return how many files that were."""

@@ -10,7 +10,7 @@ from core.access import parse_principal
 from core.blobs import BlobStore
 from core.db.access import may_write, visible
 from core.db.audit import record
-from core.db.blobs import BATCH, collect_blobs, unknown_blobs
+from core.db.blobs import BATCH, collect_blobs, has_taken_in, unknown_blobs
 from core.db.documents import (
     Accepted,
     DocumentStatus,
@@ -20,10 +20,10 @@ from core.db.documents import (
     status,
 )
 from core.db.session import Database
-from core.db.tenants import list_tenants
+from core.db.tenants import hold_absent, list_tenants
 from core.domain import Principal
 from core.errors import Forbidden, InvalidInput, Unavailable
-from core.ids import DocumentId
+from core.ids import DocumentId, TenantId
 from core.names import document_name, source_name
 
 BLOB_GRACE_SECONDS = 3_600.0  # An unreferenced blob stays so long: an upload of the same bytes may be under way.
@@ -88,7 +88,14 @@ class Intake:
             return _told(session, principal, checked, accepted)
 
     def collect(self, *, older_than: float = BLOB_GRACE_SECONDS) -> int:
-        """Remove bytes that nothing has needed for so many seconds, with or without a row; return how many blobs."""
+        """Remove bytes that nothing has needed for so many seconds, with or without a row; return how many blobs.
+
+        Bytes of a tenant that was removed go at once: no upload can come to refer to them. A database that never took
+        in anything removes nothing: its files belong to a catalogue that was lost, or is another one.
+        """
+        with self._database.reading() as session:
+            if not has_taken_in(session):
+                return 0
         removed = 0
         more = True
         while more:
@@ -96,16 +103,33 @@ class Intake:
                 some = collect_blobs(session, self._blobs, older_than=older_than)
             removed += some
             more = some > 0
+        stored = set(self._blobs.tenants())
         with self._database.reading() as session:
             tenants = list_tenants(session)
         for tenant in tenants:
-            stored = [blob.hash for blob in self._blobs.list(tenant)]
-            with self._database.reading() as session:
-                suspects = unknown_blobs(session, tenant, stored)
-            for start in range(0, len(suspects), BATCH):
-                with self._database.transaction() as session:  # the lock that an upload takes; asked again under it
-                    for orphan in unknown_blobs(session, tenant, suspects[start : start + BATCH]):
-                        removed += self._blobs.delete(tenant, orphan, min_age_seconds=older_than)
+            removed += self._collect_orphans(tenant, older_than)
+        for tenant in sorted(stored.difference(tenants)):
+            removed += self._collect_removed(tenant)
+        return removed
+
+    def _collect_orphans(self, tenant: TenantId, older_than: float) -> int:
+        removed = 0
+        stored = [blob.hash for blob in self._blobs.list(tenant)]
+        with self._database.reading() as session:
+            suspects = unknown_blobs(session, tenant, stored)
+        for start in range(0, len(suspects), BATCH):
+            with self._database.transaction() as session:  # the lock that an upload takes; asked again under it
+                for orphan in unknown_blobs(session, tenant, suspects[start : start + BATCH]):
+                    removed += self._blobs.delete(tenant, orphan, min_age_seconds=older_than)
+        return removed
+
+    def _collect_removed(self, tenant: TenantId) -> int:
+        removed, some = 0, BATCH
+        while some == BATCH:
+            with self._database.transaction() as session:
+                # A tenant of this name that is added anew, and its uploads, come wholly before this or wholly after.
+                some = self._blobs.remove_tenant(tenant, limit=BATCH) if hold_absent(session, tenant) else 0
+            removed += some
         return removed
 
 

@@ -15,7 +15,7 @@ from core.db.answers import AnswerEvent
 from core.db.conversations import Conversation
 from core.db.session import Database
 from core.domain import Principal
-from core.errors import FootnoteError, InvalidInput
+from core.errors import FootnoteError, InvalidInput, NotFound
 from core.ids import AnswerId, ConversationId
 from generation import events
 from generation.answer_log import Ending, LiveAnswer
@@ -288,13 +288,17 @@ class AnswerQuestion:
             self._running.pop(job.answer, None)
 
     async def _watch(self, running: Running, job: Question) -> None:
-        """End the generation when its answer was ended elsewhere: another process was asked to stop it."""
+        """End the generation when its answer was ended elsewhere: stopped by another process, or removed."""
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(running.live.stale.wait(), WATCH_SECONDS)
                 break
             with suppress(FootnoteError):
-                if (await asyncio.to_thread(self._owned, job.principal, job.answer)).state != "running":
+                try:
+                    held = await asyncio.to_thread(self._owned, job.principal, job.answer)
+                except NotFound:  # It went with its conversation, or with its user.
+                    break
+                if held.state != "running":
                     break
         running.cancel(Stopped("The answer was stopped."))
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from core.db.clock import SECOND, now
 from core.db.inserting import insert_missing
-from core.db.tables import BlobRow, DeletionReceiptRow, StageResultRow
+from core.db.tables import BlobRow, DeletionReceiptRow, SourceRow, StageResultRow
 from core.ids import TenantId
 
 BATCH = 500  # Parameters per statement and rows per transaction stay small.
@@ -34,6 +34,17 @@ def add_references(session: Session, tenant: TenantId, blobs: Mapping[str, int])
         .values(references=BlobRow.references + 1, unreferenced_at=None)
         .execution_options(synchronize_session=False)
     )
+
+
+def sample_of_blobs(session: Session, limit: int = 20) -> list[tuple[TenantId, str]]:
+    """Return the tenant and hash of some blobs that are needed, for a look whether they are where they should be."""
+    rows = session.execute(select(BlobRow.tenant, BlobRow.hash).where(BlobRow.references > 0).limit(limit)).all()
+    return [(TenantId(row.tenant), row.hash) for row in rows]
+
+
+def has_taken_in(session: Session) -> bool:
+    """Return whether this database ever accepted an upload: sources outlive their documents."""
+    return session.execute(select(exists(select(SourceRow.id)))).scalar_one()
 
 
 def drop_references(session: Session, tenant: TenantId, hashes: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from core.access import GROUP, OWNER, USER, Directory, closure, is_user, parse_name, parse_principal
 from core.db.clock import now
+from core.db.conversations import forget_users, remove_conversations
 from core.db.directory_import import DirectoryImport, ImportSummary, import_directory, parse_directory
 from core.db.inserting import insert_missing
 from core.db.tables import GroupRow, MembershipRow, UserRow
@@ -79,7 +80,7 @@ class Group:
 
 
 def add_user(session: Session, tenant: TenantId, name: str) -> User:
-    """Add an active user.
+    """Add an active user, who begins without conversations.
 
     :raises InvalidInput: the name is none.
     :raises Conflict: there is a user of that name.
@@ -89,11 +90,14 @@ def add_user(session: Session, tenant: TenantId, name: str) -> User:
     if session.get(UserRow, (tenant, user)) is not None:
         raise Conflict(f"There is a user {user!r} already.")
     session.execute(insert(UserRow).values(tenant=tenant, name=user, suspended=False, created_at=now(session)))
+    remove_conversations(session, tenant, [user])  # Of questions under way when the last one of this name was removed.
     return User(name=user, suspended=False, groups=_groups_of(session, tenant, user))
 
 
 def remove_user(session: Session, tenant: TenantId, name: str) -> None:
-    """Remove the user, its memberships and its API keys. Entries that name it stay, and match nobody.
+    """Remove the user, its memberships, its API keys, its conversations and what was answered in them.
+
+    Entries that name it stay, and match nobody.
 
     :raises NotFound: there is no such user.
     :raises Conflict: it is the owner, without whom the installation could not be administered.
@@ -104,6 +108,7 @@ def remove_user(session: Session, tenant: TenantId, name: str) -> None:
     if session.execute(gone).first() is None:
         raise NotFound(f"There is no user {name!r}.")
     session.execute(delete(MembershipRow).where(MembershipRow.tenant == tenant, MembershipRow.member == USER + name))
+    forget_users(session, tenant, [name])
 
 
 def list_users(session: Session, tenant: TenantId) -> list[User]:

@@ -10,6 +10,7 @@ from core.access import GROUP, OWNER, USER, Entry, normalise_folder, parse_name,
 from core.db.access import add_entries, documents_below, effective_of, queue_access_tasks
 from core.db.access_facts import batches
 from core.db.clock import now
+from core.db.conversations import forget_users, remove_conversations
 from core.db.tables import AccessEntryRow, ApiKeyRow, GroupRow, MembershipRow, UserRow
 from core.db.tenants import require_tenant
 from core.domain import Effect
@@ -91,8 +92,8 @@ def import_directory(session: Session, tenant: TenantId, data: DirectoryImport) 
     """Replace the tenant's users, groups, memberships and earlier imported folder entries by these.
 
     Of the users that the import does not name, the owner stays, without groups; who has API keys is suspended, so that
-    the keys open nothing until an import names the user again; all others go. Entries made by hand
-    stay. Index tasks are queued only for documents whose effective access differs afterwards.
+    the keys open nothing until an import names the user again; all others go, with their conversations. Entries made
+    by hand stay. Index tasks are queued only for documents whose effective access differs afterwards.
 
     :raises NotFound: there is no such tenant.
     :raises Conflict: it would suspend the owner.
@@ -123,6 +124,7 @@ def _replace_users(session: Session, tenant: TenantId, data: DirectoryImport) ->
     missing = known.keys() - data.users - {OWNER}
     for batch in batches(missing - keyed):
         session.execute(delete(row).where(row.tenant == tenant, row.name.in_(batch)), execution_options=_PLAIN)
+    forget_users(session, tenant, missing - keyed)
     left = {name for name in missing & keyed if not known[name]}
     for suspended, names in ((True, data.suspended | left), (False, data.users - data.suspended)):
         for batch in batches([name for name in names if known.get(name, suspended) != suspended]):
@@ -130,6 +132,7 @@ def _replace_users(session: Session, tenant: TenantId, data: DirectoryImport) ->
             session.execute(turned, execution_options=_PLAIN)
     moment = now(session)
     if new := sorted(data.users - known.keys()):
+        remove_conversations(session, tenant, new)  # As in `add_user`.
         session.execute(
             insert(row),
             [

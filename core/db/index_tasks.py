@@ -128,6 +128,23 @@ def postpone_task(session: Session, task: IndexTask, delay: float, detail: str |
     )
 
 
+def reclaim_tasks(session: Session) -> int:
+    """Make every open task that was claimed before due now, also those to be tried later; return how many.
+
+    For the embedded mode alone: whoever holds the data directory's lock knows that nobody else works on one.
+    """
+    moment = now(session)
+    claimed = and_(IndexTaskRow.done_at.is_(None), IndexTaskRow.attempt > 0, IndexTaskRow.ready_at > moment)
+    done = session.execute(
+        update(IndexTaskRow)
+        .where(claimed)
+        .values(ready_at=moment)
+        .returning(IndexTaskRow.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(done.all())
+
+
 def has_due_task(session: Session, kinds: Collection[TaskKind] = EVERY_KIND) -> bool:
     """Return whether `claim_tasks` would look at something now."""
     due = and_(IndexTaskRow.done_at.is_(None), IndexTaskRow.ready_at <= now(session), IndexTaskRow.kind.in_(kinds))

@@ -7,11 +7,13 @@ from sqlalchemy.orm import Session
 
 from core.db.base import Base
 from core.db.clock import now
+from core.db.inserting import insert_missing
 from core.db.tables import DocumentRow, IndexTaskRow, TenantRow
 from core.errors import Conflict, InvalidInput, NotFound
 from core.ids import TenantId
 
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # It names a folder of blobs, so it is spelled narrowly.
+_HELD = -1  # No tenant was added then: so the row is known as ours, and is never committed.
 
 
 def add_tenant(session: Session, tenant: str) -> TenantId:
@@ -36,7 +38,7 @@ def list_tenants(session: Session) -> list[TenantId]:
 
 
 def remove_tenant(session: Session, tenant: TenantId) -> None:
-    """Remove the tenant and every row of it. Its blobs are orphans then, and go with the next sweep.
+    """Remove the tenant and every row of it. Its blobs go when bytes are next collected, however new they are.
 
     :raises NotFound: there is no such tenant.
     :raises Conflict: it has documents, or some that are deleted but not yet purged from every index.
@@ -55,6 +57,19 @@ def remove_tenant(session: Session, tenant: TenantId) -> None:
         if "tenant" in table.columns:
             session.execute(delete(table).where(table.columns.tenant == tenant))
     session.execute(delete(TenantRow).where(TenantRow.id == tenant))
+
+
+def hold_absent(session: Session, tenant: TenantId) -> bool:
+    """Return whether there is no such tenant. If so, nobody can add it before this transaction ends.
+
+    For removing what lies outside the catalogue under the name of a tenant that is gone.
+    """
+    if session.execute(select(TenantRow.id).where(TenantRow.id == tenant)).first() is not None:
+        return False
+    # The name is taken and given back: whoever adds it meanwhile waits for us. (SQLite has its write lock as well.)
+    insert_missing(session, TenantRow, [{"id": tenant, "created_at": _HELD}])
+    held = delete(TenantRow).where(TenantRow.id == tenant, TenantRow.created_at == _HELD).returning(TenantRow.id)
+    return session.execute(held.execution_options(synchronize_session=False)).first() is not None
 
 
 def require_tenant(session: Session, tenant: TenantId) -> None:

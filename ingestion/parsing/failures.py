@@ -1,4 +1,4 @@
-"""The one error of parsing."""
+"""The errors of parsing."""
 
 from core.domain import Reason
 
@@ -17,3 +17,10 @@ class ParseFailed(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
+
+
+class ChildKilled(ParseFailed):
+    """The parser's child was ended from outside, or got no processor: the document may be innocent, so try it again.
+
+    `reason` is what it fails with when that happens to it again and again.
+    """

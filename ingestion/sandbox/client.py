@@ -15,7 +15,7 @@ from typing import Any
 
 from core.domain import Reason
 from core.errors import Unavailable
-from ingestion.parsing.failures import ParseFailed
+from ingestion.parsing.failures import ChildKilled, ParseFailed
 from ingestion.sandbox.limits import ParserLimits
 from ingestion.sandbox.messages import FAILURE, MAX_PACKET, RESULT, Hello, Report, Request, failure_from_bytes
 
@@ -68,8 +68,9 @@ class ForkServerClient:
     def run(self, path: Path, task: Mapping[str, Any]) -> Outcome:
         """Run the task over the file in a child of its own.
 
-        Raises ParseFailed for whatever becomes of the child, OSError when the file cannot be opened, and Unavailable
-        when the server cannot be kept alive (the document is not to blame) or no slot came free in time.
+        Raises ParseFailed for whatever becomes of the child (ChildKilled where others may have done it), OSError when
+        the file cannot be opened, and Unavailable when the server cannot be kept alive (the document is not to blame)
+        or no slot came free in time.
         """
         if not self._slots.acquire(timeout=self._patience_seconds):
             raise Unavailable("Too many files are being worked on; try again soon.", retry_after=_BUSY_RETRY_SECONDS)
@@ -168,7 +169,7 @@ class ForkServerClient:
 
     def _judge(self, payload: bytes, report: Report) -> Outcome:
         if report.reason is not None:
-            raise ParseFailed(report.reason, report.detail)
+            raise (ChildKilled if report.from_outside else ParseFailed)(report.reason, report.detail)
         kind, rest = payload[:1], payload[1:]
         if kind == RESULT:
             return Outcome(payload=rest, peak_rss=report.peak_rss)

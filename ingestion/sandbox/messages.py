@@ -43,10 +43,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """How a child ended: `reason` is None after a clean exit; peak resident memory in bytes, CPU time in seconds."""
+    """How a child ended: `reason` is None after a clean exit; peak resident memory in bytes, CPU time in seconds.
+
+    `from_outside`: nothing says that the document was to blame.
+    """
 
     reason: Reason | None
     detail: str
+    from_outside: bool
     peak_rss: int
     cpu_seconds: float
 

@@ -30,6 +30,7 @@ from ingestion.sandbox.messages import FAILURE, MAX_PACKET, RESULT, Hello, Repor
 Run = Callable[[dict[str, Any], bytes], bytes]
 
 _WATCH_MILLISECONDS = 10  # Fresh memory is faulted in at about 1 GB/s: a child overshoots its limit by some 10 MB.
+_STARVED = 0.5  # Of its time a child spent waiting for a processor: then the machine was too slow, not the document.
 _PAGE = resource.getpagesize()
 _INPUT, _OUTPUT = 3, 4  # A child's descriptors beside the standard ones, which lead nowhere.
 
@@ -44,6 +45,7 @@ class _Child:
     request: Request
     peak: int = 0
     killed_for: Reason | None = field(default=None)
+    starved: bool = False
 
 
 class ForkServer:
@@ -130,6 +132,7 @@ class ForkServer:
         if resident > child.request.memory_bytes:
             self._kill(child, Reason.PARSER_OOM)
         elif time.monotonic() > child.deadline:
+            child.starved = _waited(child.pid) > _STARVED * child.request.wall_seconds
             self._kill(child, Reason.PARSER_TIMEOUT)
         elif abandoned:
             self._kill(child, None)
@@ -147,10 +150,11 @@ class ForkServer:
             os.killpg(child.pid, signal.SIGKILL)
         del self._children[child.pid]
         os.close(child.pidfd)
-        reason, detail = _verdict(child, status, usage.ru_utime + usage.ru_stime)
+        reason, detail, from_outside = _verdict(child, status, usage.ru_utime + usage.ru_stime)
         report = Report(
             reason=reason,
             detail=detail,
+            from_outside=from_outside,
             peak_rss=max(child.peak, usage.ru_maxrss * 1024),
             cpu_seconds=usage.ru_utime + usage.ru_stime,
         )
@@ -159,22 +163,23 @@ class ForkServer:
             child.report.send(report.to_bytes())
 
 
-def _verdict(child: _Child, status: int, cpu_seconds: float) -> tuple[Reason | None, str]:
-    """Return why the child ended, None when it ended well."""
+def _verdict(child: _Child, status: int, cpu_seconds: float) -> tuple[Reason | None, str, bool]:
+    """Return why the child ended, None when it ended well, and whether that may have been others' doing."""
     limits = child.request
     if child.killed_for is Reason.PARSER_OOM:
-        return Reason.PARSER_OOM, f"more than {limits.memory_bytes // 1_000_000} MB of memory"
+        return Reason.PARSER_OOM, f"more than {limits.memory_bytes // 1_000_000} MB of memory", False
     if child.killed_for is Reason.PARSER_TIMEOUT:
-        return Reason.PARSER_TIMEOUT, f"more than {limits.wall_seconds:g} s"
+        waiting = ", most of it waiting for a processor" if child.starved else ""
+        return Reason.PARSER_TIMEOUT, f"more than {limits.wall_seconds:g} s{waiting}", child.starved
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu_seconds >= limits.cpu_seconds):
-            return Reason.PARSER_TIMEOUT, f"more than {limits.cpu_seconds} s of CPU time"
+            return Reason.PARSER_TIMEOUT, f"more than {limits.cpu_seconds} s of CPU time", False
         if number == signal.SIGKILL:
-            return Reason.PARSER_OOM, "killed from outside, most likely because the machine ran out of memory"
-        return Reason.PARSER_CRASHED, f"killed by {signal.Signals(number).name}"
+            return Reason.PARSER_OOM, "killed from outside, most likely because the machine ran out of memory", True
+        return Reason.PARSER_CRASHED, f"killed by {signal.Signals(number).name}", False
     code = os.waitstatus_to_exitcode(status)
-    return (None, "") if code == 0 else (Reason.PARSER_CRASHED, f"exit status {code}")
+    return (None, "", False) if code == 0 else (Reason.PARSER_CRASHED, f"exit status {code}", False)
 
 
 def _answer(run: Run, request: Request) -> None:
@@ -220,6 +225,14 @@ def _resident(pid: int) -> int:
             return int(statm.read().split()[1]) * _PAGE
     except (OSError, IndexError):
         return 0  # It is about to be reaped.
+
+
+def _waited(pid: int) -> float:
+    """Return the seconds that the process was ready to run and got no processor; 0 where the kernel does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def main() -> None:

@@ -128,3 +128,25 @@ def test_deleting_spares_what_was_written_or_kept_lately(blobs: DirectoryBlobs) 
     assert not blobs.keep(ALPHA, blob.hash)
     assert blobs.path(ALPHA, blob.hash) is None
     assert blobs.delete(ALPHA, blob.hash)
+
+
+def test_whoever_has_content_is_known_and_removed_whole_however_new_it_is(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    for number in range(5):
+        blobs.put(ALPHA, bytes([number]))
+    kept = blobs.put(BETA, b"kept")
+    assert set(blobs.tenants()) == {ALPHA, BETA}
+    assert [blobs.remove_tenant(ALPHA, limit=3) for _ in range(3)] == [3, 2, 0]
+    assert list(blobs.tenants()) == [BETA]
+    assert not (tmp_path / ALPHA).exists()
+    assert list(blobs.list(BETA)) == [kept]
+
+
+def test_removing_a_tenants_content_leaves_files_that_are_not_the_stores(tmp_path: Path) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    blob = blobs.put(ALPHA, b"content")
+    note = tmp_path / ALPHA / blob.hash[:2] / "note.txt"
+    note.write_text("mine")
+    assert list(blobs.list(ALPHA)) == [blob]
+    assert blobs.remove_tenant(ALPHA, limit=9) == 1
+    assert _files(tmp_path) == [note]

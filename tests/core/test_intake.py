@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+import core.intake
 from core.blobs import DirectoryBlobs
 from core.db import access, audit, directory, documents, stages
+from core.db.index_tasks import claim_tasks, finish_task
+from core.db.purging import purge_catalogue
 from core.db.session import Database
 from core.db.tables import BlobRow, DocumentRow
-from core.db.tenants import add_tenant
+from core.db.tenants import add_tenant, list_tenants, remove_tenant
 from core.domain import DocumentState, Principal, Role, StageName
 from core.errors import (
     Conflict,
@@ -44,6 +47,11 @@ class Desk:
     def principal(self, user: str, role: Role = "editor") -> Principal:
         with self.database.reading() as session:
             return directory.principal(session, TENANT, user, role=role)
+
+    def take_in(self, tenant: TenantId) -> None:
+        """Let the tenant have taken something in."""
+        principal = Principal(tenant=tenant, closure=frozenset({"user:ann"}), user="ann", role="editor")
+        self.intake.upload(principal, UploadRequest(name="a"), b"taken in")
 
     def stored(self) -> list[bytes]:
         return sorted(self.blobs.read(TENANT, blob.hash) for blob in self.blobs.list(TENANT))
@@ -162,6 +170,61 @@ def test_bytes_of_a_refused_upload_are_collected_in_time(desk: Desk) -> None:
         os.utime(path, (0, 0))
     assert desk.intake.collect() == 1
     assert desk.stored() == [b"one"]
+
+
+def test_what_a_removed_tenant_left_is_collected_at_once_with_its_folder(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core.intake, "BATCH", 2)
+    kept = TenantId("kept")
+    with desk.database.transaction() as session:
+        add_tenant(session, kept)
+    for tenant in (TENANT, kept):
+        for content in (b"an upload", b"what was read in it", b"bytes without a row"):
+            desk.blobs.put(tenant, content)
+    desk.take_in(kept)
+    assert desk.intake.collect() == 0
+    with desk.database.transaction() as session:
+        remove_tenant(session, TENANT)
+    assert desk.intake.collect() == 3
+    assert not (tmp_path / "blobs" / TENANT).exists()
+    assert len(list(desk.blobs.list(kept))) == 4
+    with desk.database.reading() as session:
+        assert list_tenants(session) == [kept]
+
+
+def test_documents_of_a_tenant_that_is_removed_within_the_hour_leave_no_bytes(desk: Desk, tmp_path: Path) -> None:
+    status = desk.intake.upload(desk.principal("ann"), UploadRequest(name="a"), b"secret")
+    with desk.database.transaction() as session:
+        documents.delete(session, TENANT, status.document, "user:ann")
+        for task in claim_tasks(session, limit=9, lease_seconds=9.0):
+            purge_catalogue(session, TENANT, task.document)
+            finish_task(session, task)
+        remove_tenant(session, TENANT)
+        add_tenant(session, TenantId("kept"))
+    desk.take_in(TenantId("kept"))
+    desk.intake.collect()
+    assert not (tmp_path / "blobs" / TENANT).exists()
+    assert (tmp_path / "blobs" / "kept").exists()
+
+
+def test_files_of_a_catalogue_that_was_lost_are_left_alone(desk: Desk) -> None:
+    """The database is a new one, or another one than the files belong to."""
+    for tenant in (TENANT, TenantId("of-the-lost-catalogue")):
+        blob = desk.blobs.put(tenant, b"somebody's document")
+        path = desk.blobs.path(tenant, blob.hash)
+        assert path is not None
+        os.utime(path, (0, 0))
+    assert desk.intake.collect() == 0
+    assert desk.stored() == [b"somebody's document"]
+
+
+def test_a_tenant_that_is_there_again_keeps_what_it_stores(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is added, and stores, after collecting has looked at the directory."""
+    desk.blobs.put(TENANT, b"of the tenant that is added anew")
+    monkeypatch.setattr(core.intake, "list_tenants", lambda _: [])
+    assert desk.intake.collect() == 0
+    assert desk.stored() == [b"of the tenant that is added anew"]
 
 
 class _Forgetful(DirectoryBlobs):

@@ -281,6 +281,24 @@ def test_stopping_what_another_process_generates_ends_it_there(house: House) -> 
     running(use)
 
 
+def test_removing_the_user_ends_what_they_asked_though_the_model_says_nothing(house: House) -> None:
+    model = ScriptedModel([Delta(text="Bicycles are free. "), 60.0])
+
+    async def use() -> None:
+        answering = house.answering(model)
+        answer = await answering.ask(ALICE, "Are bicycles free?")
+        async for event in answering.events(ALICE, answer):
+            if event.type == "delta":
+                break
+        with house.database.transaction() as session:
+            conversations.forget_users(session, TENANT, [str(ALICE.user)])
+        await asyncio.wait_for(gone(answering), 5)
+        assert model.closed == 1
+        assert await answering.conversations(ALICE) == []
+
+    running(use)
+
+
 def test_nobody_reading_for_long_enough_ends_it(house: House) -> None:
     model = ScriptedModel([Delta(text="Bicycles are free. "), 60.0])
 

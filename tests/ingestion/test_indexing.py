@@ -6,9 +6,12 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 
 from core.db import access, receipts, stages
+from core.db.clock import now
 from core.db.session import Database
+from core.db.tables import IndexTaskRow
 from core.domain import DocumentState, Reason, StageName
 from core.errors import IndexUnavailable
 from core.ids import ChunkId, DocumentId, TenantId, VersionId
@@ -291,6 +294,32 @@ def test_an_index_task_that_fails_is_done_later(works: Works, index: MoodyIndex)
     works.work()
     assert works.open_tasks() == 0
     assert works.points().total() == 0
+
+
+@pytest.mark.parametrize("kind", ["access", "purge"])
+def test_tasks_whose_flush_fails_wait_as_short_as_any_that_fail(works: Works, index: MoodyIndex, kind: str) -> None:
+    documents = [works.upload(story(topic), f"{topic}.txt") for topic in ("tea", "coffee")]
+    works.work()
+    for document in documents:
+        if kind == "purge":
+            works.delete(document)
+        else:
+            _change_access(works, document, allow=["user:bob"])
+    index.before_flush = _raise(IndexUnavailable("away"))
+    works.work()
+    assert works.open_tasks() == 2
+    with works.database.reading() as session:
+        waits = [row.ready_at - now(session) for row in session.scalars(select(IndexTaskRow))]
+        details = set(session.scalars(select(IndexTaskRow.detail)))
+    assert max(waits) <= 1_000_000  # the first delay of all: a second at most
+    assert details == {"IndexUnavailable"}
+
+    index.before_flush = None
+    _wait_for(lambda: bool(works.loop.run_once()) and not works.open_tasks())
+    if kind == "purge":
+        assert works.points().total() == 0
+    else:
+        assert works.search("tea", user="bob")
 
 
 @pytest.mark.parametrize("hook", ["before_delete", "before_flush"])

@@ -13,7 +13,7 @@ from core.db.stages import SUSPECT_AFTER
 from core.domain import DocumentState, Reason, StageName
 from core.errors import ModelUnavailable, StorageFull
 from core.ids import IndexId
-from ingestion.pipeline import MOST_ATTEMPTS
+from ingestion.pipeline import MOST_ATTEMPTS, MOST_KILLS
 from ingestion.turns import Turns
 from tests.ingestion.works import TENANT, Killed, Works, story
 
@@ -71,6 +71,27 @@ def test_a_suspect_waits_until_nothing_else_runs_and_lets_nothing_begin() -> Non
     thread.join()
 
     assert order == ["together", "alone", "after"]
+
+
+def test_a_document_whose_parser_is_killed_by_others_is_parsed_in_the_end(works: Works) -> None:
+    document = works.upload(story("flamingos"))
+    works.parser.kills = MOST_KILLS - 1
+    for _ in range(MOST_KILLS):
+        works.work()
+        works.hurry()
+    assert works.status(document).state is DocumentState.SEARCHABLE
+
+
+def test_a_document_whose_parser_is_killed_every_time_fails_with_the_reason(works: Works) -> None:
+    document = works.upload(story("flamingos"))
+    works.parser.kills = MOST_KILLS
+    for _ in range(MOST_KILLS):
+        assert works.status(document).state is DocumentState.QUEUED
+        works.work()
+        works.hurry()
+    status = works.status(document)
+    assert (status.state, status.reason) == (DocumentState.FAILED, Reason.PARSER_OOM)
+    assert works.parser.kills == 0
 
 
 @pytest.mark.parametrize("error", [ModelUnavailable("Away."), StorageFull("Full.")])

@@ -1,13 +1,16 @@
-from sqlalchemy import insert
+import pytest
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
 
 from core.db import answers, conversations
 from core.db.base import db_now
 from core.db.session import Database
-from core.db.tables import TenantRow
+from core.db.tables import AnswerEventRow, AnswerRow, ConversationRow, TenantRow, UsageRow
 from core.domain import Principal
-from core.ids import TenantId
+from core.errors import Conflict
+from core.ids import AnswerId, TenantId
 
-TENANT = TenantId("default")
+TENANT, OTHER = TenantId("default"), TenantId("other")
 ALICE = "user:alice"
 
 
@@ -36,3 +39,45 @@ def test_the_owner_is_the_user_or_exactly_the_impersonated_principals() -> None:
     assert owner(None, "group:ops", "group:eng", "*") == "as:group:eng,group:ops"
     assert owner(None, *(f"group:{'x' * 50}{n}" for n in range(20))).startswith("sha256:")
     assert owner("alice") != ALICE  # suspended: nothing of the user's
+
+
+def test_who_is_forgotten_leaves_nothing_but_numbers_and_others_keep_everything(database: Database) -> None:
+    with database.transaction() as session:
+        for tenant in (TENANT, OTHER):
+            session.execute(insert(TenantRow).values(id=tenant, created_at=db_now()))
+    kept = [(TENANT, "user:bobby"), (TENANT, "as:user:bob,user:eve"), (OTHER, "user:bob")]
+    with database.transaction() as session:
+        for tenant, owner in [(TENANT, "user:bob"), (TENANT, "nobody:bob"), *kept]:
+            _converse(session, tenant, owner)
+    with database.transaction() as session:
+        conversations.forget_users(session, TENANT, ["bob", "unknown"])
+    with database.reading() as session:
+        for row in (ConversationRow, AnswerRow):
+            assert sorted(tuple(found) for found in session.execute(select(row.tenant, row.owner))) == sorted(kept)
+        assert len(session.scalars(select(AnswerEventRow.seq)).all()) == len(kept)
+        usage = session.execute(select(UsageRow.tenant, UsageRow.owner, UsageRow.prompt_tokens))
+        left = [(*one, 7) for one in kept] + [(TENANT, conversations.REMOVED, 7)] * 2
+        assert sorted(tuple(row) for row in usage) == sorted(left)
+
+
+def test_a_running_answer_of_who_is_forgotten_takes_nothing_more(database: Database) -> None:
+    with database.transaction() as session:
+        session.execute(insert(TenantRow).values(id=TENANT, created_at=db_now()))
+        answer = _converse(session, TENANT, "user:bob")
+    with database.transaction() as session:
+        conversations.forget_users(session, TENANT, ["bob"])
+    with pytest.raises(Conflict), database.transaction() as session:
+        answers.append_events(session, TENANT, answer, [("delta", {"text": "more"})])
+    with database.transaction() as session:
+        assert not answers.finish_answer(session, TENANT, answer, state="done", text="more")
+
+
+def _converse(session: Session, tenant: TenantId, owner: str) -> AnswerId:
+    """Have the owner ask something that is still being answered, and has cost something."""
+    spoken_in = conversations.create_conversation(session, tenant, owner=owner, question="Private?")
+    answer = answers.start_answer(
+        session, tenant, owner=owner, conversation=spoken_in, question="Private?", model="scripted"
+    )
+    answers.append_events(session, tenant, answer, [("delta", {"text": "So it is"})])
+    answers.record_usage(session, tenant, owner=owner, model="scripted", prompt_tokens=7, completion_tokens=3)
+    return answer

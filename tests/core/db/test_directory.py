@@ -1,11 +1,11 @@
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import event, insert, select
 from sqlalchemy.orm import Session
 
 from core.access import OWNER
-from core.db import directory
+from core.db import conversations, directory
 from core.db.session import Database
-from core.db.tables import GroupRow, MembershipRow
+from core.db.tables import ConversationRow, GroupRow, MembershipRow
 from core.domain import Principal
 from core.errors import Conflict, InvalidInput, NotFound
 from core.ids import TenantId
@@ -46,6 +46,43 @@ def test_users_are_added_suspended_resumed_and_removed(catalogue: Database) -> N
         directory.remove_user(session, TENANT, "bob")
         assert directory.list_users(session, TENANT) == []
         assert directory.list_groups(session, TENANT) == [directory.Group(name="eng", members=())]
+
+
+def titles(session: Session, user: str) -> list[str]:
+    """Return what the user of this name has asked, as it is listed for them."""
+    who = directory.principal(session, TENANT, user, role="reader")
+    found = conversations.list_conversations(session, TENANT, owner=conversations.owner_of(who), limit=9)
+    return [conversation.title for conversation in found]
+
+
+def ask(session: Session, user: str, question: str) -> None:
+    conversations.create_conversation(session, TENANT, owner=f"user:{user}", question=question)
+
+
+def test_a_later_user_of_the_name_finds_nothing_that_the_removed_one_asked(catalogue: Database) -> None:
+    with catalogue.transaction() as session:
+        for user in ("bob", "eve"):
+            directory.add_user(session, TENANT, user)
+            ask(session, user, f"What earns {user}?")
+        conversations.create_conversation(session, OTHER, owner="user:bob", question="Elsewhere?")
+        directory.remove_user(session, TENANT, "bob")
+    with catalogue.transaction() as session:
+        assert sorted(session.scalars(select(ConversationRow.title))) == ["Elsewhere?", "What earns eve?"]
+        ask(session, "bob", "A question that was under way when bob was removed?")
+    with catalogue.transaction() as session:
+        directory.add_user(session, TENANT, "bob")
+        assert titles(session, "bob") == []
+        assert titles(session, "eve") == ["What earns eve?"]
+
+
+def test_a_suspended_user_keeps_what_they_asked(catalogue: Database) -> None:
+    with catalogue.transaction() as session:
+        directory.add_user(session, TENANT, "bob")
+        ask(session, "bob", "What earns eve?")
+        directory.set_suspended(session, TENANT, "bob", suspended=True)
+        assert titles(session, "bob") == []
+        directory.set_suspended(session, TENANT, "bob", suspended=False)
+        assert titles(session, "bob") == ["What earns eve?"]
 
 
 def test_what_is_unknown_is_not_found(catalogue: Database) -> None:

@@ -3,12 +3,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 from core.access import OWNER, Entry
-from core.db import access, directory, keys
+from core.db import access, conversations, directory, keys
 from core.db.session import Database
+from core.db.tables import ConversationRow
 from core.errors import InvalidInput, NotFound
 from core.ids import TenantId
 from tests.core.db.seeding import (
@@ -226,3 +227,28 @@ def test_a_user_with_a_key_that_the_file_no_longer_names_is_suspended_until_it_d
     assert load(catalogue, {"users": {"alice": []}}).suspended == 0
     with catalogue.reading() as session:
         assert keys.authenticate(session, secret) is not None
+
+
+def test_who_an_import_drops_loses_what_they_asked_and_who_it_names_keeps_it(catalogue: Database) -> None:
+    load(catalogue, {"users": {"alice": [], "bob": [], "keyed": []}})
+    with catalogue.transaction() as session:
+        directory.add_user(session, TENANT, OWNER)
+        keys.create_key(session, TENANT, user="keyed", role="reader")
+        for user in ("alice", "bob", "keyed", OWNER):
+            conversations.create_conversation(session, TENANT, owner=f"user:{user}", question="Private?")
+        conversations.create_conversation(session, OTHER, owner="user:bob", question="Private?")
+
+    def owners() -> list[str]:
+        with catalogue.reading() as session:
+            return sorted(session.scalars(select(ConversationRow.owner).where(ConversationRow.tenant == TENANT)))
+
+    load(catalogue, {"users": {"alice": ["eng"], "carol": []}})
+    assert owners() == ["user:alice", "user:keyed", "user:owner"]
+    with catalogue.transaction() as session:  # of a question that was under way
+        conversations.create_conversation(session, TENANT, owner="user:bob", question="Private?")
+    load(catalogue, {"users": {"alice": [], "bob": [], "keyed": []}})
+    assert owners() == ["user:alice", "user:keyed", "user:owner"]
+    with catalogue.reading() as session:
+        assert session.scalars(select(ConversationRow.owner).where(ConversationRow.tenant == OTHER)).all() == [
+            "user:bob"
+        ]

@@ -3,7 +3,15 @@
 from sqlalchemy import select
 
 from core.db import access, documents
-from core.db.index_tasks import claim_tasks, finish_task, has_due_task, open_tasks, postpone_task, queue_task
+from core.db.index_tasks import (
+    claim_tasks,
+    finish_task,
+    has_due_task,
+    open_tasks,
+    postpone_task,
+    queue_task,
+    reclaim_tasks,
+)
 from core.db.session import Database
 from core.db.tables import IndexTaskRow
 from tests.core.db.scenario import TENANT, Story
@@ -38,6 +46,30 @@ def test_a_postponed_task_comes_back(database: Database) -> None:
         postpone_task(session, task, 0.0)
         (again,) = claim_tasks(session, limit=9, lease_seconds=60.0)
         assert again.attempt == 2
+
+
+def test_what_a_dead_process_had_claimed_or_postponed_is_due_when_it_is_reclaimed(database: Database) -> None:
+    story = Story.begin(database)
+    claimed, postponed = story.upload("claimed").document, story.upload("postponed").document
+    with database.transaction() as session:
+        queue_task(session, TENANT, "access", postponed)
+        (task,) = claim_tasks(session, limit=9, lease_seconds=60.0)
+        postpone_task(session, task, 300.0)
+        queue_task(session, TENANT, "access", claimed)
+        assert len(claim_tasks(session, limit=9, lease_seconds=60.0)) == 1
+    with database.transaction() as session:
+        assert not has_due_task(session)
+        assert reclaim_tasks(session) == 2
+        assert {task.document for task in claim_tasks(session, limit=9, lease_seconds=60.0)} == {claimed, postponed}
+
+
+def test_reclaiming_leaves_what_was_never_claimed(database: Database) -> None:
+    story = Story.begin(database)
+    document = story.upload().document
+    with database.transaction() as session:
+        queue_task(session, TENANT, "access", document)
+        assert reclaim_tasks(session) == 0
+        assert has_due_task(session)
 
 
 def test_access_that_changed_while_it_was_written_is_written_again(database: Database) -> None:

@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -5,6 +7,7 @@ from sqlalchemy.orm import Session
 from core.db import access, directory, keys
 from core.db.session import Database
 from core.db.tables import DocumentRow, IndexTaskRow
+from core.db.tenants import hold_absent
 from core.errors import Conflict, InvalidInput, NotFound
 from core.ids import DocumentId, TenantId
 from tests.core.db.seeding import (
@@ -78,3 +81,25 @@ def test_removing_a_tenant_leaves_the_others_whole(catalogue: Database) -> None:
         assert closure(session, "u", OTHER) == {"user:u", "group:g", "*"}
         assert len(keys.list_keys(session, OTHER)) == 1
         assert closure(session, "u") == frozenset()
+
+
+def test_nobody_adds_a_tenant_while_it_is_held_absent(catalogue: Database) -> None:
+    acme = TenantId("acme")
+
+    def add() -> None:
+        with catalogue.transaction() as session:
+            directory.add_tenant(session, acme)
+
+    adding = threading.Thread(target=add)
+    with catalogue.transaction() as session:
+        assert not hold_absent(session, TENANT)
+        assert hold_absent(session, acme)
+        adding.start()
+        adding.join(0.3)
+        assert adding.is_alive()
+    adding.join(30)
+    with catalogue.transaction() as session:
+        assert directory.list_tenants(session) == [acme, TENANT, OTHER]
+        assert not hold_absent(session, acme)
+    with catalogue.reading() as session:
+        assert directory.list_tenants(session) == [acme, TENANT, OTHER]

@@ -13,7 +13,7 @@ import pytest
 
 from core.domain import Reason
 from core.errors import Unavailable
-from ingestion.parsing.failures import ParseFailed
+from ingestion.parsing.failures import ChildKilled, ParseFailed
 from ingestion.sandbox.client import ForkServerClient
 from tests.ingestion.sandbox.conftest import LIMITS, ROOT
 
@@ -98,6 +98,35 @@ def test_one_document_s_end_does_not_touch_its_neighbour(hostile: ForkServerClie
         while not crash.done():
             assert hostile.run(file, {"do": "echo"}).payload == b"content"
     assert isinstance(crash.exception(), ParseFailed)
+
+
+def test_a_child_killed_from_outside_is_told_apart(hostile: ForkServerClient, file: Path) -> None:
+    _, _, parent, _ = hostile.run(file, {"do": "where"}).payload.decode().split("\n")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(hostile.run, file, {"do": "sleep"})
+        _wait(lambda: bool(psutil.Process(int(parent)).children()))
+        psutil.Process(int(parent)).children()[0].kill()
+        assert isinstance(waiting.exception(), ChildKilled)
+    with pytest.raises(ParseFailed) as own:
+        hostile.run(file, {"do": "hog"})
+    assert not isinstance(own.value, ChildKilled)
+
+
+def test_a_child_that_got_no_processor_is_told_apart(file: Path) -> None:
+    client = ForkServerClient("tests.ingestion.sandbox.hostile", replace(LIMITS, wall_seconds=1.0), processes=1)
+    _, _, parent, _ = client.run(file, {"do": "where"}).payload.decode().split("\n")
+    processor = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(int(parent), {processor})
+    os.sched_setscheduler(int(parent), os.SCHED_IDLE, os.sched_param(0))  # As in a worker.
+    greedy = f"import os; os.sched_setaffinity(0, {{{processor}}})\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", greedy]) as neighbour:
+        try:
+            with pytest.raises(ChildKilled) as caught:
+                client.run(file, {"do": "loop"})
+        finally:
+            neighbour.kill()
+    assert caught.value.reason is Reason.PARSER_TIMEOUT
+    client.close()
 
 
 def test_a_killed_server_is_replaced(hostile: ForkServerClient, file: Path) -> None:
