@@ -2,12 +2,13 @@
 PYTHON ?= python3
 PORT ?= 8080
 DATA ?= .footnote
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop test check format model servers clean
+.PHONY: help setup demo stop up-distributed chaos test check format model servers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,8 +33,14 @@ demo: setup  ## ingest the samples, ask three questions, leave the page up (PORT
 stop:  ## stop the server that `make demo` left running
 	@test ! -x $(BIN)/python || $(BIN)/python -P -m footnote.demo --data $(DATA) --stop
 
+up-distributed: setup servers  ## API, workers, index, PostgreSQL and Redis as processes, until Ctrl-C (PORT=)
+	@$(BIN)/python -P -m footnote.topology.distributed --data $(DATA)-distributed --port $(PORT)
+
+chaos: setup servers  ## 400 uploads while everything is killed, stalled, wiped and filled (SEED=)
+	@$(BIN)/python -m benchmarks.chaos --seed $(SEED)
+
 servers:
-	@sh scripts/install-system-packages postgresql chromium
+	@sh scripts/install-system-packages postgresql redis-server chromium
 
 test: setup servers  ## every test, with the servers they need
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

@@ -28,6 +28,25 @@ class Settings(BaseSettings):
         default_factory=default_cache, description="Folder of converted models, shared by data directories."
     )
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in the data directory.")
+    qdrant_url: str | None = Field(
+        default=None,
+        description="Qdrant server, or `footnote index`; default: the embedded engine in the data directory.",
+    )
+    qdrant_api_key: SecretStr | None = Field(
+        default=None, min_length=1, description="API key of that server; `footnote index` asks for it where it is set."
+    )
+    broker_url: SecretStr | None = Field(
+        default=None, description="Redis or RabbitMQ that rings workers; unset: embedded mode, with a worker child."
+    )
+    blobs: Path | None = Field(
+        default=None, description="Folder of the stored files, shared by all processes; default: in the data directory."
+    )
+    lease_seconds: float = Field(
+        default=60.0, ge=1, description="Work whose worker was not heard of for so long is given to another."
+    )
+    visibility_seconds: int = Field(
+        default=7_200, ge=5, description="Redis gives an unacknowledged message to another worker after so long."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="warning", description="Least severe event that is logged."
     )

@@ -67,11 +67,11 @@ class Client:
                 return read(self.http.request(method, path, **arguments))
             except httpx.TransportError as error:
                 again = repeatable or method == "GET" or isinstance(error, httpx.ConnectError)
-                if isinstance(error, httpx.TimeoutException) or not again or not (self._move(url) or tried == 0):
+                if isinstance(error, httpx.TimeoutException) or not again or not (self.move(url) or tried == 0):
                     raise Unavailable(f"The server at {url} did not answer ({error}). Is it running?") from error
                 tried += 1
 
-    def _move(self, url: str) -> bool:
+    def move(self, url: str) -> bool:
         """Turn to the server that has taken this one's place; return whether there is another."""
         deadline = time.monotonic() + MOVING_SECONDS
         with self._moving:  # Of several threads one finds out; the others see where it went.
@@ -83,15 +83,18 @@ class Client:
             return self.url != url
 
     def wait_until_ready(self) -> None:
-        """Return once `/readyz` says yes; raises `Unavailable` after 60 s."""
+        """Return once `/readyz` says yes; raises `Unavailable` after 60 s, `Problem` if we are refused."""
         deadline = time.monotonic() + READY_SECONDS
         while True:
             url = self.url
             try:
-                if self.http.get("/readyz").is_success:
+                response = self.http.get("/readyz")
+                if response.is_success:
                     return
+                if response.is_client_error:  # It will say so however long we wait.
+                    read(response)
             except httpx.TransportError:
-                self._move(url)
+                self.move(url)
             if time.monotonic() > deadline:
                 raise Unavailable(f"The server at {self.url} was not ready within {READY_SECONDS:.0f} s.")
             time.sleep(POLL_SECONDS)

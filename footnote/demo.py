@@ -21,6 +21,7 @@ from footnote.walking import walk
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 SOURCE = "samples"
+OWNER = "owner"
 RESTRICTED_QUESTION = "How much did the board offer for Lindqvarn Telemetry?"
 BOARD_MEMBER = "user:carol"
 START_SECONDS = 60.0
@@ -103,7 +104,7 @@ def _server(directory: DataDirectory, port: int) -> str:
 def _take_in(client: Client) -> None:
     started = time.monotonic()
     files = list(walk(SAMPLES / "documents", SOURCE))
-    if not client.call("GET", "/v1/admin/groups")["groups"]:  # An import replaces the directory: never somebody's own.
+    if _is_new(client):  # An import replaces the directory: never somebody's own.
         content = (SAMPLES / "directory.json").read_bytes()
         client.call("PUT", "/v1/admin/directory", content=content, headers={"Content-Type": "application/json"})
     statuses = follow(client, upload(client, files, Access(), advanced=lambda _: None), advanced=lambda _: None)
@@ -112,6 +113,14 @@ def _take_in(client: Client) -> None:
             f"  {status['state']:<10} {status['name']}" + (f"  ({status['reason']})" if status["reason"] else "")
         )
     click.echo(f"{len(statuses)} documents in {time.monotonic() - started:.1f} s.")
+
+
+def _is_new(client: Client) -> bool:
+    """Whether nobody has put users, groups or documents of their own in."""
+    users = {user["name"] for user in client.call("GET", "/v1/admin/users")["users"]}
+    groups = client.call("GET", "/v1/admin/groups")["groups"]
+    documents = client.call("GET", "/v1/documents", params={"limit": 200})["documents"]
+    return users <= {OWNER} and not groups and all(document["source"] == SOURCE for document in documents)
 
 
 def _ask(client: Client, question: str, *, note: str = "") -> None:

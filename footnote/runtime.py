@@ -1,4 +1,4 @@
-"""Everything that one serving process holds, put together: the composition root of the embedded mode."""
+"""Everything that one serving process holds, put together: the composition root of `footnote up`."""
 
 import os
 import platform
@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 
 from api.services import Health, Services
 from core.blobs import DirectoryBlobs
+from core.db.blobs import sample_of_blobs
 from core.db.directory import add_tenant, add_user, list_tenants, list_users
-from core.db.keys import authenticate, create_key
+from core.db.holding import held
+from core.db.index_tasks import reclaim_tasks
+from core.db.keys import authenticate, create_key, list_keys, revoke_key
 from core.db.releases import ensure_live_release, live_release
 from core.db.releases import index_manifest as index_manifest_of
 from core.db.session import Database, sqlite_url
@@ -21,6 +25,7 @@ from core.errors import Conflict, FootnoteError
 from core.ids import DEFAULT_TENANT, IndexId
 from core.intake import Intake
 from core.settings import Settings
+from footnote.background import Background, EmbeddedWork
 from footnote.datadir import DataDirectory
 from footnote.supervisor import WorkerSupervisor
 from generation.factory import build_answering
@@ -44,6 +49,7 @@ from retrieval.search import HybridSearch
 log = structlog.get_logger()
 
 OWNER = "owner"
+OWNER_KEY = "owner"  # The label of the key that is in the file.
 QUERIED_WITH = ("embedder", "sparse", "header")  # Parts of an index that a query must share.
 
 
@@ -57,12 +63,13 @@ class Runtime:
     index: VectorIndex
     search: HybridSearch
     services: Services
-    supervisor: WorkerSupervisor
 
 
 @contextmanager
 def open_runtime(settings: Settings) -> Iterator[Runtime]:
     """Hold the data directory, bring its database up to date, and run the background work until the block ends.
+
+    Where the settings name a broker, other processes do that work: they are rung, and nothing of theirs is reclaimed.
 
     :raises DataDirectoryInUse: another process holds it.
     :raises ModelUnavailable: the embedding model has not been converted yet.
@@ -72,10 +79,13 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         stack.enter_context(directory.held())
         database = Database(settings.database_url or sqlite_url(directory.path))
         stack.callback(database.close)
+        distributed = settings.broker_url is not None
+        stack.enter_context(held(database, alone=not distributed))
         database.upgrade()
-        blobs = DirectoryBlobs(directory.blobs)
+        blobs = DirectoryBlobs(settings.blobs or directory.blobs)
+        _check_files(database, blobs, settings.blobs or directory.path)
         blobs.sweep()
-        _ensure_owner(database, directory)
+        _ensure_owner(database, directory, alone=not distributed)
         embedder = build_embedder(settings)
         sparse = build_sparse(settings)
         chunker = chunker_version(
@@ -83,7 +93,9 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         )
         manifest = index_manifest(embedder, sparse, parser_version=PARSER_VERSION, chunker_version=chunker)
         with database.transaction() as session:
-            reclaim_all(session)
+            if not distributed:
+                reclaim_all(session)
+                reclaim_tasks(session)
             release = ensure_live_release(
                 session,
                 manifest.index_id,
@@ -105,28 +117,28 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
             embedder=embedder,
             vectors=getattr(reranker, "vectors", None),  # What it has read of the passages need not be read again.
         )
-        answering.end_interrupted()
+        if not distributed:
+            answering.end_interrupted()
         pages = PageSandbox(ParserLimits.from_settings(settings))
         stack.callback(pages.close)
-        supervisor = WorkerSupervisor(database=database, data=directory.path, log_path=directory.worker_log)
-        loop = IndexLoop(
-            database=database,
-            collect=Intake(database=database, blobs=blobs, max_bytes=settings.max_upload_bytes).collect,
-            index=index,
-            sparse=sparse,
-            embedder_id=embedder.id,
-            owner=f"index-{os.getpid()}",
-            index_id=release.index_id,
+        background = (
+            _relay(settings, database)
+            if distributed
+            else EmbeddedWork(
+                WorkerSupervisor(database=database, data=directory.path, log_path=directory.worker_log),
+                IndexLoop(
+                    database=database,
+                    collect=Intake(database=database, blobs=blobs, max_bytes=settings.max_upload_bytes).collect,
+                    index=index,
+                    sparse=sparse,
+                    embedder_id=embedder.id,
+                    owner=f"index-{os.getpid()}",
+                    index_id=release.index_id,
+                ),
+            )
         )
-        supervisor.start()
-        stack.callback(supervisor.stop)
-        loop.start()
-        stack.callback(loop.stop)
-
-        def wake() -> None:
-            supervisor.wake()
-            loop.wake()
-
+        background.start()
+        stack.callback(background.stop)
         services = Services(
             settings=settings,
             database=database,
@@ -134,8 +146,8 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
             search=search,
             answering=answering,
             pages=pages,
-            wake=wake,
-            health=lambda: _health(database, supervisor, loop),
+            wake=background.wake,
+            health=lambda: _health(database, background),
             doctor=_doctor(settings, embedder.id, release.index_id, pages.active_layers),
         )
         yield Runtime(
@@ -145,13 +157,18 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
             index=index,
             search=search,
             services=services,
-            supervisor=supervisor,
         )
 
 
-def _health(database: Database, supervisor: WorkerSupervisor, loop: IndexLoop) -> Health:
+def _relay(settings: Settings, database: Database) -> Background:
+    from core.jobs import Relay, celery_app, sender  # noqa: PLC0415 - the embedded mode needs no Celery
+
+    return Relay(database, sender(celery_app(settings)))
+
+
+def _health(database: Database, background: Background) -> Health:
     """Ready means: the catalogue can be read, and the background work that uploads rely on is alive."""
-    if not (supervisor.alive and loop.alive):
+    if not background.alive:
         return Health(ready=False, detail="The background work has stopped; restart `footnote up` and see its log.")
     try:
         with database.reading() as session:
@@ -161,8 +178,12 @@ def _health(database: Database, supervisor: WorkerSupervisor, loop: IndexLoop) -
     return Health(ready=live is not None)
 
 
-def _ensure_owner(database: Database, directory: DataDirectory) -> None:
-    """Make the default tenant, its owner and the owner's key; a key file that is lost or opens nothing is replaced."""
+def _ensure_owner(database: Database, directory: DataDirectory, *, alone: bool) -> None:
+    """Make the default tenant, its owner and the owner's key; a key file that is lost or opens nothing is replaced.
+
+    The keys that were in it before end then: to delete the file is how a secret that leaked is got rid of. An API that
+    is not `alone` leaves a key that another one has in its file as it is.
+    """
     secret = directory.owner_key()
     with database.reading() as session:
         if secret is not None and authenticate(session, secret) is not None:
@@ -172,12 +193,36 @@ def _ensure_owner(database: Database, directory: DataDirectory) -> None:
             add_tenant(session, DEFAULT_TENANT)
         if OWNER not in {user.name for user in list_users(session, DEFAULT_TENANT)}:
             add_user(session, DEFAULT_TENANT, OWNER)
+        before = [
+            key.id
+            for key in list_keys(session, DEFAULT_TENANT)
+            if key.user == OWNER and key.label == OWNER_KEY and key.revoked_at is None
+        ]
+        if before and not alone:
+            return
+        for key in before:
+            revoke_key(session, DEFAULT_TENANT, key)
         _, secret = create_key(
-            session, DEFAULT_TENANT, user=OWNER, role="admin", scopes=("impersonate",), label="owner"
+            session, DEFAULT_TENANT, user=OWNER, role="admin", scopes=("impersonate",), label=OWNER_KEY
         )
         # Inside the transaction: no key without a file. A kill before the commit leaves a file without a key, which
         # the next start replaces.
         directory.write_owner_key(secret)
+
+
+def _check_files(database: Database, blobs: DirectoryBlobs, folder: Path) -> None:
+    """Refuse a database whose files lie elsewhere: its documents would fail here, or be lost between two indexes.
+
+    :raises Conflict: the database knows files, and none of those looked for is in this data directory.
+    """
+    with database.reading() as session:
+        sample = sample_of_blobs(session)
+    if sample and not any(blobs.path(tenant, one) for tenant, one in sample):
+        raise Conflict(
+            f"The database holds documents whose files are not in {folder}: it belongs to another data "
+            "directory. Nothing was changed. Name that directory with --data, restore its files from the backup, or "
+            "set FOOTNOTE_DATABASE_URL to a database of its own."
+        )
 
 
 def _check_index(configured: Mapping[str, str], live: Mapping[str, str], index_id: IndexId) -> None:

@@ -45,9 +45,12 @@ COLLECT_SECONDS = 600.0
 
 
 class IndexLoop:
-    """Runs the `index` stages of `index_id` (None: of any) and the index tasks against one index."""
+    """Runs the `index` stages of `index_id` (None: of any) and the index tasks against one index.
 
-    def __init__(
+    Where it `polls` for work, nobody needs the wake-ups, and it takes them off the list.
+    """
+
+    def __init__(  # noqa: PLR0913 - the collaborators of three kinds of work, by keyword
         self,
         *,
         database: Database,
@@ -57,6 +60,8 @@ class IndexLoop:
         embedder_id: str,
         owner: str,
         index_id: IndexId | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+        polls: bool = True,
     ) -> None:
         self._database = database
         self._collect = collect
@@ -65,6 +70,8 @@ class IndexLoop:
         self._embedder_id = embedder_id
         self._owner = owner
         self._index_ids = None if index_id is None else (index_id,)
+        self._lease_seconds = lease_seconds
+        self._polls = polls
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="index-loop", daemon=True)
@@ -128,13 +135,14 @@ class IndexLoop:
 
     def _run_stages(self) -> int:
         with self._database.transaction() as session:
-            drain(session)  # Here this loop and the worker's poll, so a wake-up has nobody left to wake.
+            if self._polls:
+                drain(session)  # Here this loop and the worker's poll, so a wake-up has nobody left to wake.
             stages = claim(
                 session,
                 [StageName.INDEX],
                 owner=self._owner,
                 limit=STAGES_AT_ONCE,
-                lease_seconds=LEASE_SECONDS,
+                lease_seconds=self._lease_seconds,
                 index_ids=self._index_ids,
             )
         written: list[tuple[ClaimedStage, int]] = []
@@ -246,11 +254,19 @@ class IndexLoop:
 
     def _run_tasks(self, kinds: Collection[TaskKind] = EVERY_KIND) -> int:
         with self._database.transaction() as session:
-            tasks = claim_tasks(session, limit=TASKS_AT_ONCE, lease_seconds=LEASE_SECONDS, kinds=kinds)
+            tasks = claim_tasks(session, limit=TASKS_AT_ONCE, lease_seconds=self._lease_seconds, kinds=kinds)
         done = [task for task in tasks if self._run_task(task)]
         if done:
-            self._index.flush()
-            self._finish(done)
+            try:
+                self._index.flush()
+            except Exception as error:
+                # Not left to their leases, which last for a minute: a right that was given should show at once.
+                log.warning("index_tasks_failed", tasks=len(done), exc_info=error)
+                with self._database.transaction() as session:
+                    for task in done:
+                        postpone_task(session, task, retry_delay(task.attempt), type(error).__name__)
+            else:
+                self._finish(done)
         return len(tasks)
 
     def _run_task(self, task: IndexTask) -> bool:

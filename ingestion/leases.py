@@ -12,14 +12,15 @@ from core.ids import StageId
 log = structlog.get_logger()
 
 LEASE_SECONDS = 60.0
-HEARTBEAT_SECONDS = 10.0  # Six fit into a lease: some may be late without the work being taken away.
+BEATS = 6  # of the heart in a lease: some may be late without the work being taken away.
 
 
 class HeldLeases:
     """The stages in hand; a thread renews their leases until they are removed or the process dies."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._database = database
+        self.lease_seconds = lease_seconds
         self._stages: dict[StageId, ClaimedStage] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -41,13 +42,13 @@ class HeldLeases:
             self._stages.pop(stage.id, None)
 
     def _run(self) -> None:
-        while not self._stopping.wait(HEARTBEAT_SECONDS):
+        while not self._stopping.wait(self.lease_seconds / BEATS):
             with self._lock:
                 stages = list(self._stages.values())
             if not stages:
                 continue
             try:
                 with self._database.transaction() as session:
-                    renew(session, stages, LEASE_SECONDS)
+                    renew(session, stages, self.lease_seconds)
             except Exception as error:
                 log.warning("heartbeat_failed", exc_info=error)

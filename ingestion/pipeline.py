@@ -36,8 +36,9 @@ from core.ids import StageId
 from core.parsed import from_bytes, to_bytes
 from ingestion.chunking import chunk_document, chunker_version
 from ingestion.embedding import embed_missing
-from ingestion.leases import LEASE_SECONDS, HeldLeases
+from ingestion.leases import HeldLeases
 from ingestion.parsing import PARSER_VERSION, ParseFailed
+from ingestion.parsing.failures import ChildKilled
 from ingestion.sandbox import ParsedResult
 from ingestion.turns import Turns
 from ingestion.versions import facts_of, passages_of
@@ -50,6 +51,7 @@ CHUNK_BATCH = 64
 CHUNK_COMMIT = 16  # Documents whose chunks are committed together.
 EMBED_BATCH = 64  # Stages whose chunks are pooled into one embedding call, so that batches fill across documents.
 EMBED_TEXTS = 128  # Texts embedded between two commits: the most that a kill can cost.
+MOST_KILLS = 8  # Of a parser's child from outside; from the fourth on it runs alone, and innocent ones do not meet it.
 MOST_ATTEMPTS = 25  # Far above what innocent work meets when its worker is killed again and again.
 
 Work = Callable[[Sequence[ClaimedStage]], None]
@@ -76,6 +78,7 @@ class IngestionPipeline:
         parsers: int,
         chunk_tokens: int,
         chunk_overlap_tokens: int,
+        parse_batch: int = PARSE_BATCH,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -87,13 +90,14 @@ class IngestionPipeline:
         self._pool = ThreadPoolExecutor(parsers, thread_name_prefix="parse")
         self._chunk_tokens = chunk_tokens
         self._chunk_overlap_tokens = chunk_overlap_tokens
+        self._parse_batch = parse_batch
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def run_parse(self) -> int:
         """Parse a batch of documents, several at once."""
-        return self._run(StageName.PARSE, PARSE_BATCH, self._parse_all)
+        return self._run(StageName.PARSE, self._parse_batch, self._parse_all)
 
     def run_chunk(self) -> int:
         """Chunk a batch of parsed documents; what is done is committed in small groups."""
@@ -120,7 +124,12 @@ class IngestionPipeline:
     def _work_off(self, name: StageName, limit: int, work: Work, *, suspects: bool) -> int:
         with self._database.transaction() as session:
             stages = claim(
-                session, [name], owner=self._owner, limit=limit, lease_seconds=LEASE_SECONDS, suspects=suspects
+                session,
+                [name],
+                owner=self._owner,
+                limit=limit,
+                lease_seconds=self._held.lease_seconds,
+                suspects=suspects,
             )
         worn_out = [stage for stage in stages if stage.attempt > MOST_ATTEMPTS]
         for stage in worn_out:  # Whoever held it so often died, or it would have ended before.
@@ -157,6 +166,8 @@ class IngestionPipeline:
             run(stage)
         except LeaseLost:
             log.info("lease_lost", stage=str(stage.id), name=stage.name)
+        except ChildKilled as failure:
+            self._try_again(stage, failure)
         except ParseFailed as failure:
             self._fail(stage, failure.reason, failure.detail)
         except Exception as error:  # noqa: BLE001 - the stage row must tell what happened, whatever it was
@@ -256,6 +267,13 @@ class IngestionPipeline:
 
     def _fail(self, stage: ClaimedStage, reason: Reason, detail: str) -> None:
         self._settle(stage, lambda session: fail(session, stage, reason, detail))
+
+    def _try_again(self, stage: ClaimedStage, failure: ChildKilled) -> None:
+        """Queue a stage again whose parser was killed by others, unless that happens to it every time."""
+        if stage.attempt >= MOST_KILLS:
+            self._fail(stage, failure.reason, f"{failure.detail} ({MOST_KILLS} times)")
+        else:
+            self._settle(stage, lambda session: retry_later(session, stage, None, failure.reason, failure.detail))
 
     def _postpone(self, stage: ClaimedStage, reason: Reason, error: Exception) -> None:
         """Queue the stage again with growing delay, or give up with the reason when it keeps failing by itself."""

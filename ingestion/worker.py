@@ -39,7 +39,7 @@ def main() -> None:
     arguments.add_argument("--parent", type=int, required=True)
     parsed = arguments.parse_args()
     _die_with(parsed.parent)
-    _yield_to_everybody()
+    yield_to_everybody()
     settings = Settings(data=parsed.data)
     configure_logging(settings.log_level)
     stopping = threading.Event()
@@ -137,7 +137,7 @@ def _die_with(parent: int) -> None:
         sys.exit(0)  # The parent died before the line above took hold.
 
 
-def _yield_to_everybody() -> None:
+def yield_to_everybody() -> None:
     """Run only when nobody else wants the processor: no question waits for an import."""
     os.nice(IDLE_NICENESS)
     if hasattr(os, "SCHED_IDLE"):

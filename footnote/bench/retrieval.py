@@ -56,7 +56,7 @@ def bench_retrieval(folder: Path, settings: Settings, *, progress: Callable[[str
     collection = load(folder)
     with (
         tempfile.TemporaryDirectory(prefix="footnote-bench-") as data,
-        open_runtime(settings.model_copy(update={"data": Path(data)})) as runtime,
+        open_runtime(settings.model_copy(update={"data": Path(data), "database_url": None})) as runtime,
     ):
         started = time.monotonic()
         _ingest(runtime, collection, progress)

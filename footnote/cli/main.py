@@ -13,6 +13,8 @@ USAGE = 2
 _COMMANDS = {  # name: (module, function, help); the modules are imported only when their command runs
     "up": ("serve", "up", "Serve the API and the chat page."),
     "doctor": ("serve", "doctor", "Check this installation and say what is missing."),
+    "index": ("index", "index", "Hold the search indexes in a process of their own."),
+    "worker": ("worker", "worker", "Work for an API that has a broker: parse, embed, index, maintenance."),
     "ingest": ("documents", "ingest", "Take in files and folders, and wait until they can be searched."),
     "status": ("documents", "status", "Show what became of the documents, or of one."),
     "delete": ("documents", "delete", "Delete a document everywhere."),

@@ -90,6 +90,16 @@ def test_readiness_is_waited_for_and_not_for_ever(branch: Branch, url: str, monk
             client.wait_until_ready()
 
 
+def test_a_server_that_refuses_us_is_not_waited_for() -> None:
+    problem = b'{"status": 421, "code": "host_not_allowed", "detail": "Not this host."}'
+    with (
+        _answering(421, "application/problem+json", problem) as url,
+        closing(Client(url, None)) as client,
+        pytest.raises(Problem, match="Not this host"),
+    ):
+        client.wait_until_ready()
+
+
 def test_an_address_without_a_key_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FOOTNOTE_URL", NOWHERE)

@@ -10,18 +10,18 @@ import pytest
 from core.errors import Unavailable
 from footnote.datadir import DataDirectory
 from footnote.demo import RESTRICTED_QUESTION, SAMPLES, stop
-from tests.e2e.conftest import clean_environment
+from tests.e2e.conftest import clean_environment, footnote, footnote_json
 
 SMALL = clean_environment(FOOTNOTE_EMBEDDER="hashing:64", FOOTNOTE_RERANKER="none")
 
 
-def _demo(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _demo(data: Path, *arguments: str, environment: dict[str, str] = SMALL) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-P", "-m", "footnote.demo", "--data", str(data), *arguments],
         capture_output=True,
         text=True,
         check=False,
-        env=SMALL,
+        env=environment,
         timeout=120,
     )
 
@@ -66,7 +66,7 @@ def test_the_demonstration_answers_stays_up_is_reused_and_stops(tmp_path: Path) 
     data, port = tmp_path / "data", _free_port()
     questions = [line for line in (SAMPLES / "demo_questions.txt").read_text().splitlines() if line.strip()]
     try:
-        first = _demo(data, "--port", str(port))
+        first = _demo(data, "--port", str(port), environment=clean_environment())
         assert first.returncode == 0, first.stderr
         for question in questions:
             assert question in first.stdout
@@ -90,6 +90,18 @@ def test_the_demonstration_answers_stays_up_is_reused_and_stops(tmp_path: Path) 
     assert not DataDirectory(data).is_held()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False)
+
+
+@pytest.mark.slow
+def test_the_directory_of_somebody_who_works_here_is_left_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert footnote("user", "add", "zoe", data=data).returncode == 0
+    try:
+        assert _demo(data, "--port", str(_free_port())).returncode == 0
+        users = footnote_json("user", "list", data=data)["users"]
+    finally:
+        _demo(data, "--stop")
+    assert {user["name"] for user in users} == {"owner", "zoe"}
 
 
 @pytest.mark.slow

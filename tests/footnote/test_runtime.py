@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from core.db import stages
-from core.db.directory import list_tenants, list_users
-from core.db.keys import authenticate, list_keys, revoke_key
+from core.db.directory import add_user, list_tenants, list_users
+from core.db.index_tasks import claim_tasks, open_tasks, queue_task
+from core.db.keys import authenticate, create_key, create_link, exchange_link, list_keys, revoke_key, session_key
 from core.db.releases import live_release
 from core.db.session import Database, sqlite_url
+from core.db.tables import DocumentRow
 from core.domain import EVERYONE, Principal, StageName
 from core.errors import Conflict, DataDirectoryInUse, InvalidInput
-from core.ids import DEFAULT_TENANT
+from core.ids import DEFAULT_TENANT, DocumentId
 from core.intake import Intake, UploadRequest
 from core.settings import Settings
 from footnote.datadir import DataDirectory
@@ -107,6 +110,25 @@ def test_a_key_file_that_is_lost_or_opens_nothing_is_replaced(data: Path, harm: 
         assert runtime.directory.owner_key() != before
 
 
+def test_a_secret_that_leaked_opens_nothing_once_its_file_is_deleted(data: Path) -> None:
+    with open_runtime(Settings(data=data)) as runtime, runtime.database.transaction() as session:
+        leaked = str(runtime.directory.owner_key())
+        (key,) = list_keys(session, DEFAULT_TENANT)
+        opened = exchange_link(session, create_link(session, key))
+        create_key(session, DEFAULT_TENANT, user=OWNER, role="admin", label="laptop")
+        add_user(session, DEFAULT_TENANT, "ann")
+        create_key(session, DEFAULT_TENANT, user="ann", role="reader", label="owner")
+    (data / "owner.key").unlink()
+    with open_runtime(Settings(data=data)) as runtime:
+        assert _key_opens(runtime)
+        with runtime.database.reading() as session:
+            assert authenticate(session, leaked) is None
+            assert opened is not None
+            assert session_key(session, opened[0]) is None
+            usable = {(key.user, key.label) for key in list_keys(session, DEFAULT_TENANT) if key.revoked_at is None}
+    assert usable == {(OWNER, "owner"), (OWNER, "laptop"), ("ann", "owner")}
+
+
 def test_a_directory_is_held_by_one_and_free_after_any_end(data: Path) -> None:
     with open_runtime(Settings(data=data)), pytest.raises(DataDirectoryInUse), open_runtime(Settings(data=data)):
         pass
@@ -153,6 +175,26 @@ def test_what_a_killed_process_had_leased_is_queued_again_and_that_is_no_attempt
         assert claimed.attempt == 1
 
 
+@pytest.mark.usefixtures("idle")
+def test_a_right_that_a_killed_process_was_writing_into_the_index_is_written_at_once(data: Path) -> None:
+    with open_runtime(Settings(data=data)) as runtime:
+        _upload(runtime)
+    database = Database(sqlite_url(data))
+    with database.transaction() as session:
+        (document,) = session.scalars(select(DocumentRow.id))
+        queue_task(session, DEFAULT_TENANT, "access", DocumentId(document))
+        (task,) = claim_tasks(session, limit=1, lease_seconds=600)
+        assert open_tasks(session, DEFAULT_TENANT, [task.document]) == 1
+    database.close()
+    with open_runtime(Settings(data=data)) as runtime:
+
+        def written() -> bool:
+            with runtime.database.reading() as session:
+                return open_tasks(session, DEFAULT_TENANT, [task.document]) == 0
+
+        _wait_for(written, 5)
+
+
 @pytest.mark.slow
 def test_what_is_uploaded_becomes_searchable_here_and_after_the_next_start(data: Path) -> None:
     with open_runtime(Settings(data=data)) as runtime:
@@ -176,8 +218,8 @@ def _hits(runtime: Runtime) -> int:
     return len(runtime.search.search("tea", principal=OWNER_READS, limit=5).hits)
 
 
-def _wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+def _wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -202,3 +244,17 @@ def test_the_directory_is_for_its_owner_alone(tmp_path: Path, sqlite_template: P
     with open_runtime(Settings(data=directory.path)):
         assert directory.path.stat().st_mode & 0o077 == 0
         assert (directory.path / "owner.key").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.usefixtures("idle")
+def test_a_database_whose_files_lie_elsewhere_is_refused_and_left_as_it_was(data: Path, tmp_path: Path) -> None:
+    settings = Settings(data=data)
+    with open_runtime(settings) as runtime:
+        _upload(runtime)
+    elsewhere = Settings(data=tmp_path / "elsewhere", database_url=sqlite_url(data))
+
+    with pytest.raises(Conflict, match="belongs to another data directory"), open_runtime(elsewhere):
+        pass
+
+    with open_runtime(settings) as runtime, runtime.database.reading() as session:
+        assert stages.has_claimable(session, [StageName.PARSE])

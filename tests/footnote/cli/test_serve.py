@@ -48,6 +48,15 @@ def _up(data: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.slow
+def test_a_server_is_reached_under_the_very_address_that_it_listens_on(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with _up(data, "--host", "127.0.0.2"):
+        done = _run("status", "--data", str(data), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["documents"] == []
+
+
 @pytest.mark.parametrize("arguments", [["--port", "-1"], ["--port", "65536"], ["--port", "http"], ["elsewhere"]])
 def test_a_port_that_is_none_is_wrong_usage(footnote: CommandLine, arguments: list[str]) -> None:
     assert footnote("up", *arguments).code == 2

@@ -1,0 +1,132 @@
+"""PostgreSQL and Redis of one's own, from the binaries of this machine, on free ports of the loopback."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from core.errors import Unavailable
+from footnote.topology.processes import Program
+
+DATABASE = "footnote"
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections on this port of the loopback."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def postgres(folder: Path, port: int, *, durable: bool = True) -> Program:
+    """Return PostgreSQL over a cluster in the folder, which is made when there is none.
+
+    :raises Unavailable: PostgreSQL is not installed, or cannot work in this folder.
+    """
+    binaries = _postgres_binaries()
+    user = _unprivileged_user()
+    folder.mkdir(parents=True, exist_ok=True)
+    if user is not None:
+        shutil.chown(folder, user)
+    cluster = folder / "cluster"
+    environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
+    if not (cluster / "PG_VERSION").exists():
+        made = subprocess.run(  # noqa: S603 - a server of this machine
+            [binaries / "initdb", "-D", cluster, "-U", DATABASE, "-A", "trust", "-E", "UTF8", "--locale=C"],
+            check=False,
+            capture_output=True,
+            text=True,
+            user=user,
+            cwd="/",
+            env=environment,
+        )
+        if made.returncode:
+            shutil.rmtree(cluster, ignore_errors=True)
+            raise Unavailable(f"PostgreSQL could not make a cluster in {folder}: {made.stderr.strip()[-300:]}")
+    settings = [
+        "listen_addresses=127.0.0.1",
+        f"port={port}",
+        f"unix_socket_directories={folder}",
+        "max_connections=200",
+    ]
+    if not durable:  # For tests of what processes do: power failures are not among them.
+        settings += ["fsync=off", "full_page_writes=off"]
+    return Program(
+        name="postgres",
+        command=[str(binaries / "postgres"), "-D", str(cluster), *(part for one in settings for part in ("-c", one))],
+        environment=environment,
+        log=folder / "log",
+        ready=lambda: _database_exists(binaries, port),
+        stop=signal.SIGINT,  # fast shutdown
+        user=user,
+        folder=folder,
+    )
+
+
+def postgres_url(port: int) -> str:
+    """Return the URL of the database of that server."""
+    return f"postgresql+psycopg://{DATABASE}@127.0.0.1:{port}/{DATABASE}"
+
+
+def redis(folder: Path, port: int, *, durable: bool = True) -> Program:
+    """Return Redis with its files in the folder: appended to and synced every second, and nothing ever evicted.
+
+    :raises Unavailable: Redis is not installed.
+    """
+    binary = shutil.which("redis-server")
+    if binary is None:
+        raise Unavailable("Redis is not installed (Debian: apt-get install redis-server).")
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = ["--appendonly", "yes", "--appendfsync", "everysec"] if durable else ["--appendonly", "no"]
+    return Program(
+        name="redis",
+        command=[
+            *(binary, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)),
+            *("--save", "", "--maxmemory-policy", "noeviction", *kept),
+        ],
+        environment={"PATH": os.environ.get("PATH", "")},
+        log=folder / "log",
+        ready=lambda: listens(port),
+    )
+
+
+def _database_exists(binaries: Path, port: int) -> bool:
+    """Whether the server answers and has our database; makes it where it is missing."""
+    server = ["-h", "127.0.0.1", "-p", str(port), "-U", DATABASE]
+    found = subprocess.run(  # noqa: S603 - a server of this machine
+        [binaries / "psql", *server, "-d", DATABASE, "-c", "SELECT 1"], check=False, capture_output=True
+    )
+    if found.returncode == 0:
+        return True
+    made = subprocess.run([binaries / "createdb", *server, DATABASE], check=False, capture_output=True)  # noqa: S603 - as above
+    return made.returncode == 0
+
+
+def _postgres_binaries() -> Path:
+    installed = [folder for folder in Path("/usr/lib/postgresql").glob("*/bin") if (folder / "initdb").exists()]
+    if installed:
+        return max(installed, key=lambda folder: float(folder.parent.name))
+    initdb = shutil.which("initdb")
+    if initdb is None:
+        raise Unavailable("PostgreSQL is not installed (Debian: apt-get install postgresql).")
+    return Path(initdb).parent
+
+
+def _unprivileged_user() -> str | None:
+    """Return the name of somebody whom root can run PostgreSQL as, which refuses root; None when we are not root."""
+    if os.geteuid() != 0:
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    for name in ("postgres", "nobody"):
+        if name in names:
+            return name
+    raise Unavailable("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as.")

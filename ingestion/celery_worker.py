@@ -1,0 +1,128 @@
+"""A Celery worker over the queue of record: its pool's processes each hold a `StageWorker`."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+from celery import Celery, signals  # type: ignore[import-untyped]  # it ships no types
+
+from core.errors import FootnoteError
+from core.jobs import QUEUES, TASK, celery_app
+from core.observability import configure_logging
+from core.settings import Settings
+from ingestion.stage_worker import SLICE_SECONDS, StageWorker
+from ingestion.worker import PR_SET_PDEATHSIG, yield_to_everybody
+
+log = structlog.get_logger()
+
+RECONCILE_SECONDS = 5.0
+TASKS_PER_CHILD = 2_000  # Whatever leaks, leaks no further.
+
+
+def run(settings: Settings, queues: Sequence[str], *, concurrency: int, beat: bool) -> int:
+    """Work for these queues until told to stop; return the exit status, not 0 when the worker could not go on.
+
+    With `beat` this worker also rings the reconciler, every few seconds; one such worker per installation is enough,
+    and more do no harm.
+    """
+    app = _worker_app(settings, queues)
+    if beat:
+        app.conf.beat_schedule = {
+            "reconcile": {
+                "task": TASK,
+                "schedule": timedelta(seconds=RECONCILE_SECONDS),
+                "args": ["maintenance", ""],
+                "options": {"queue": "maintenance", "expires": 2 * RECONCILE_SECONDS},
+            }
+        }
+    worker = app.Worker(
+        queues=list(queues),
+        concurrency=concurrency,
+        pool="prefork",
+        beat=beat,
+        schedule=str(settings.data / "beat-schedule"),
+        without_gossip=True,
+        without_mingle=True,
+        loglevel="WARNING",
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _worker_app(settings: Settings, queues: Sequence[str]) -> Celery:
+    app = celery_app(settings)
+    app.conf.update(
+        task_time_limit=SLICE_SECONDS + 2 * settings.parser_wall_seconds + 120,
+        worker_max_tasks_per_child=TASKS_PER_CHILD,
+    )
+    holder: list[StageWorker] = []
+
+    @app.task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]
+    def work(queue: str, _stage: str = "") -> None:
+        if queue not in queues:  # Forged, or of another version.
+            log.warning("message_ignored", queue=str(queue)[:32])
+            return
+        try:
+            if not holder:
+                holder.append(StageWorker(settings, app))
+            holder[0].work(queue)
+        except FootnoteError as error:  # The stages say what became of them; the reconciler rings again.
+            log.warning("work_interrupted", queue=queue, detail=error.detail)
+
+    def begin(**_: object) -> None:
+        _die_with_the_worker()
+        _let_go_of_connections()
+        yield_to_everybody()
+        configure_logging(settings.log_level)
+
+    def end(**_: object) -> None:
+        if holder:
+            holder.pop().close()
+
+    signals.worker_process_init.connect(begin, weak=False)
+    signals.beat_embedded_init.connect(lambda **_: _die_with_the_worker(), weak=False)
+    signals.worker_process_shutdown.connect(end, weak=False)
+    return app
+
+
+def _die_with_the_worker() -> None:
+    """A pool process whose main process was killed would wait for ever, and hold what it has claimed."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(0)
+
+
+def _let_go_of_connections() -> None:
+    """Close what this process inherited of its parent's connections to the broker.
+
+    As long as a copy is open somewhere, the parent's epoll goes on reporting a connection that the parent has closed
+    and can no longer take off: its event loop then spins for ever.
+    """
+    with Path(os.devnull).open("rb") as void:
+        for entry in Path("/proc/self/fd").iterdir():
+            descriptor = int(entry.name)
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as inherited:
+                if inherited.family in {socket.AF_INET, socket.AF_INET6}:
+                    os.dup2(void.fileno(), descriptor)  # Whoever still knows its number finds nothing there.
+
+
+def checked_queues(names: str) -> tuple[str, ...]:
+    """Return the queues of a comma-separated list.
+
+    :raises ValueError: one of them does not exist, or there is none.
+    """
+    queues = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    unknown = [name for name in queues if name not in QUEUES]
+    if unknown or not queues:
+        raise ValueError(f"Queues are {', '.join(QUEUES)}; {', '.join(unknown) or 'none'} was named.")
+    return queues

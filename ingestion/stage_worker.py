@@ -1,0 +1,150 @@
+"""What one process of a distributed worker holds, and how it answers a message: it works until nothing is due."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import cache
+
+import structlog
+from celery import Celery  # type: ignore[import-untyped]  # it ships no types
+
+from core.blobs import DirectoryBlobs
+from core.db.holding import held
+from core.db.releases import index_manifest as index_manifest_of
+from core.db.releases import live_release
+from core.db.session import Database
+from core.errors import Conflict, Unavailable
+from core.intake import Intake
+from core.jobs import Relay, ring, sender
+from core.settings import Settings
+from ingestion.indexing import IndexLoop
+from ingestion.leases import HeldLeases
+from ingestion.pipeline import IngestionPipeline
+from ingestion.reconciling import reconcile
+from ingestion.sandbox import ParserLimits, ParserSandbox
+from retrieval.factory import build_embedder, build_sparse, open_index
+from retrieval.ports import Embedder
+
+log = structlog.get_logger()
+
+PARSERS = 2
+SLICE_SECONDS = 20.0  # After so long a message is acknowledged, and the next one goes on: a shutdown need not wait.
+COLLECT_SECONDS = 600.0
+RING_SECONDS = 15.0  # A message of the reconciler that nobody took in this time has been followed by others.
+
+
+class StageWorker:
+    """Works for some queues. Made inside the process that works: nothing in it survives a fork.
+
+    :raises Conflict: an embedded installation holds the database, or documents are indexed with another model.
+    :raises Unavailable: the database does not answer, or nothing has made a release yet.
+    """
+
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        if settings.database_url is None:
+            raise Conflict("A worker needs FOOTNOTE_DATABASE_URL.")
+        self._settings = settings
+        self._app = app
+        self._stack = ExitStack()
+        self._database = Database(settings.database_url)
+        self._stack.callback(self._database.close)
+        self._stack.enter_context(held(self._database, alone=False))
+        self._blobs = DirectoryBlobs(settings.blobs or settings.data / "blobs")
+        self._relay = Relay(self._database, sender(app))
+        self._owner = f"worker-{os.uname().nodename[:32]}-{os.getpid()}"
+        self._collected = 0.0
+
+        @cache
+        def embedder() -> Embedder:
+            return build_embedder(settings, mode="throughput")
+
+        self._embedder = embedder
+        self._pipeline = cache(self._new_pipeline)
+        self._index = cache(self._new_index_loop)
+
+    def work(self, queue: str) -> None:
+        """Do what is due for the queue, for a while; what is left after that rings again.
+
+        :raises Unavailable: something that every document needs does not answer; the reconciler rings again.
+        """
+        run = self._runs()[queue]
+        end = time.monotonic() + SLICE_SECONDS
+        while run():
+            self._pass_on()
+            if time.monotonic() > end:
+                ring(self._app, queue)
+                return
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _runs(self) -> dict[str, Callable[[], int]]:
+        return {
+            "parse": lambda: self._pipeline().run_parse() + self._pipeline().run_chunk(),
+            "embed": lambda: self._pipeline().run_embed(),
+            "index": lambda: self._index().run_once(),
+            "maintenance": self._maintain,
+        }
+
+    def _pass_on(self) -> None:
+        """Wake those who do the next step; where the broker is away, the reconciler does it later."""
+        with suppress(Unavailable):
+            while self._relay.run_once():
+                pass
+
+    def _maintain(self) -> int:
+        reconcile(self._database, lambda queue: ring(self._app, queue, expires=RING_SECONDS))
+        self._pass_on()
+        if time.monotonic() - self._collected > COLLECT_SECONDS:
+            self._collected = time.monotonic()
+            self._blobs.sweep()
+            Intake(database=self._database, blobs=self._blobs, max_bytes=self._settings.max_upload_bytes).collect()
+        return 0
+
+    def _new_pipeline(self) -> IngestionPipeline:
+        settings = self._settings
+        leases = HeldLeases(self._database, lease_seconds=settings.lease_seconds)
+        leases.start()
+        self._stack.callback(leases.stop)
+        sandbox = ParserSandbox(ParserLimits.from_settings(settings), processes=PARSERS)
+        self._stack.callback(sandbox.close)
+        pipeline = IngestionPipeline(
+            database=self._database,
+            blobs=self._blobs,
+            parser=sandbox,
+            embedder=self._embedder,
+            held=leases,
+            owner=self._owner,
+            parsers=PARSERS,
+            chunk_tokens=settings.chunk_tokens,
+            chunk_overlap_tokens=settings.chunk_overlap_tokens,
+            parse_batch=PARSERS,
+        )
+        self._stack.callback(pipeline.close)
+        return pipeline
+
+    def _new_index_loop(self) -> IndexLoop:
+        settings = self._settings
+        with self._database.reading() as session:
+            release = live_release(session)
+            made_with = {} if release is None else index_manifest_of(session, release.index_id)
+        if release is None:
+            raise Unavailable("There is no release yet: start the API first, which makes one.")
+        embedder, sparse = build_embedder(settings), build_sparse(settings)
+        if made_with["embedder"] != embedder.id:
+            raise Conflict(f"The index is made with {made_with['embedder']}, and this worker has {embedder.id}.")
+        index = open_index(settings, settings.data / "indexes", release.index_id, embedder.dim)
+        self._stack.callback(index.close)
+        intake = Intake(database=self._database, blobs=self._blobs, max_bytes=settings.max_upload_bytes)
+        return IndexLoop(
+            database=self._database,
+            collect=intake.collect,
+            index=index,
+            sparse=sparse,
+            embedder_id=embedder.id,
+            owner=self._owner,
+            index_id=release.index_id,
+            lease_seconds=settings.lease_seconds,
+            polls=False,
+        )
