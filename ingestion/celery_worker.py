@@ -17,7 +17,8 @@ from core.errors import FootnoteError
 from core.jobs import QUEUES, TASK, celery_app
 from core.observability import configure_logging
 from core.settings import Settings
-from ingestion.stage_worker import SLICE_SECONDS, StageWorker
+from ingestion.deafness import DeafnessWatch
+from ingestion.stage_worker import SLICE_SECONDS, StageWorker, owner_of
 from ingestion.worker import PR_SET_PDEATHSIG, yield_to_everybody
 
 log = structlog.get_logger()
@@ -53,6 +54,14 @@ def run(settings: Settings, queues: Sequence[str], *, concurrency: int, beat: bo
         loglevel="WARNING",
         quiet=True,
     )
+    watch = DeafnessWatch(
+        str(settings.database_url),
+        queues,
+        children=lambda: [child.pid for child in worker.pool._pool._pool] if worker.pool else [],  # noqa: SLF001 - billiard's only list of them
+        owner_of=owner_of,
+    )
+    signals.task_received.connect(lambda **_: watch.heard(), weak=False)
+    watch.start()
     worker.start()
     return int(worker.exitcode or 0)
 

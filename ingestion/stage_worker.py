@@ -34,6 +34,11 @@ COLLECT_SECONDS = 600.0
 RING_SECONDS = 15.0  # A message of the reconciler that nobody took in this time has been followed by others.
 
 
+def owner_of(pid: int) -> str:
+    """Return the name under which that process of this machine holds leases."""
+    return f"worker-{os.uname().nodename[:32]}-{pid}"
+
+
 class StageWorker:
     """Works for some queues. Made inside the process that works: nothing in it survives a fork.
 
@@ -52,7 +57,7 @@ class StageWorker:
         self._stack.enter_context(held(self._database, alone=False))
         self._blobs = DirectoryBlobs(settings.blobs or settings.data / "blobs")
         self._relay = Relay(self._database, sender(app))
-        self._owner = f"worker-{os.uname().nodename[:32]}-{os.getpid()}"
+        self._owner = owner_of(os.getpid())
         self._collected = 0.0
 
         @cache

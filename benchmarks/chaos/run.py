@@ -15,19 +15,19 @@ from typing import Any
 
 import httpx
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from benchmarks.chaos.corpus import File, files
 from benchmarks.chaos.faults import Faults, small_disk
 from core.db.releases import live_release
 from core.db.session import Database
-from core.db.tables import ChunkRow, DocumentRow
+from core.db.tables import ChunkRow, DocumentRow, StageRow
 from core.settings import Settings
 from footnote.topology.distributed import Installation, distributed
 from retrieval.factory import open_index
 
 UPLOADERS = 4
-DRAIN_SECONDS = 180.0
+DRAIN_SECONDS = 120.0
 LEASE_SECONDS = 6.0
 POLL_SECONDS = 0.5
 
@@ -108,6 +108,8 @@ def _run(installation: Installation, disk: Path | None, *, seed: int, count: int
     for name in installation.processes.names:
         installation.processes.wait_until_ready(name)
     watcher.wait(last_fault + DRAIN_SECONDS)
+    for line in _unfinished(installation):
+        print(line, file=sys.stderr)  # noqa: T201 - what to look at where something is stuck
     doubled, orphans, chunks = _compare(installation)
     states = Counter(one.state for one in journal.values())
     taken = [one.done - max(last_fault, one.at) for one in journal.values() if one.done and one.done > last_fault]
@@ -231,6 +233,20 @@ def _compare(installation: Installation) -> tuple[int, int, int]:
     doubled = sum(count - 1 for count in points.values()) + (len(documents) - len(set(documents)))
     catalogue = {row.id for row in rows}
     return doubled, len(set(points) ^ catalogue), len(catalogue)
+
+
+def _unfinished(installation: Installation) -> list[str]:
+    """Return what the queue still holds, by kind."""
+    database = Database(installation.environment["FOOTNOTE_DATABASE_URL"])
+    kind = StageRow.name, StageRow.state, StageRow.attempt, StageRow.lease_owner, StageRow.reason, StageRow.detail
+    try:
+        with database.reading() as session:
+            rows = session.execute(
+                select(*kind, func.count()).where(StageRow.state.in_(("queued", "leased", "waiting"))).group_by(*kind)
+            ).all()
+    finally:
+        database.close()
+    return [str(tuple(row)) for row in rows]
 
 
 def _index_url(installation: Installation) -> str:
