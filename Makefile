@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stop up-distributed chaos test check format model servers clean
+.PHONY: help setup demo stop up-distributed chaos test check lint types fast-tests format model servers clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 setup: $(STAMP) model  ## virtual environment in .venv, everything pinned; model converted once
 
@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 model: $(STAMP)
 	@$(BIN)/python -P -m retrieval.embedding.convert
 
-demo: setup  ## ingest the samples, ask three questions, leave the page up (PORT=, DATA=)
+demo: setup  ## ingest the samples, ask questions, leave the page up (PORT=, DATA=)
 	@$(BIN)/python -P -m footnote.demo --data $(DATA) --port $(PORT)
 
 stop:  ## stop the server that `make demo` left running
@@ -45,11 +45,18 @@ servers:
 test: setup servers  ## every test, with the servers they need
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
-check: $(STAMP)  ## format, lint, types, import contracts, fast tests
+check: $(STAMP)  ## format, lint, types, import contracts, fast tests; two at a time
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types fast-tests
+
+lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+fast-tests: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not slow" -q $(PYTEST_ARGS)
 
 format: $(STAMP)  ## format the code and apply safe fixes
