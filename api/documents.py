@@ -40,19 +40,23 @@ async def upload(request: Request, caller: Editor, services: ServicesOf) -> Resp
     """Take a file in. The answer 202 means that its bytes and its place in the queue are durable."""
     form = await read_upload(request)
     try:
-        status = await run_in_threadpool(_accept, services, caller, form)
+        status = await run_in_threadpool(_accept, services, caller, form, request.headers.get("Idempotency-Key"))
     finally:
         form.file.close()
     services.wake()
     return json_response(report_json([status]), status=HTTPStatus.ACCEPTED)
 
 
-def _accept(services: Services, caller: Caller, form: UploadForm) -> DocumentStatus:
+def _accept(services: Services, caller: Caller, form: UploadForm, key: str | None) -> DocumentStatus:
     with services.database.reading() as session:
         principal = caller.principal_in(session)  # the form may have taken minutes to arrive
     intake = Intake(database=services.database, blobs=services.blobs, max_bytes=services.settings.max_upload_bytes)
     request = UploadRequest(
-        name=form.filename if form.name is None else form.name, source=form.source, allow=form.allow, deny=form.deny
+        name=form.filename if form.name is None else form.name,
+        source=form.source,
+        allow=form.allow,
+        deny=form.deny,
+        idempotency_key=key,
     )
     return intake.upload(principal, request, form.file)
 

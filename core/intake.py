@@ -1,5 +1,6 @@
 """The upload use case: bytes first, durable; then everything else in one transaction; then the answer."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from core.db.documents import (
     accept,
     status,
 )
+from core.db.idempotency import UploadKey, forget_old_keys, note_document, take_key
 from core.db.session import Database
 from core.db.tenants import hold_absent, list_tenants
 from core.domain import Principal
@@ -27,17 +29,22 @@ from core.ids import DocumentId, TenantId
 from core.names import document_name, source_name
 
 BLOB_GRACE_SECONDS = 3_600.0  # An unreferenced blob stays so long: an upload of the same bytes may be under way.
+MAX_KEY_CHARS = 255
 MAX_ENTRIES = 1_000  # Allow and deny entries of one upload.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadRequest:
-    """What the sender says of a file; nothing of it is trusted. `source` None: the file gets a source of its own."""
+    """What the sender says of a file; nothing of it is trusted. `source` None: the file gets a source of its own.
+
+    With an `idempotency_key` the same request again returns the document that the first one made, for a day.
+    """
 
     name: str
     source: str | None = None
     allow: Sequence[str] = ()
     deny: Sequence[str] = ()
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +72,8 @@ class Intake:
 
         :raises Forbidden: the principal reads nothing (suspended or unknown), is a reader, or may not replace the
             document of this name.
-        :raises Conflict: the name is taken by a document that the principal may not know.
+        :raises Conflict: the name is taken by a document that the principal may not know, or the idempotency key by
+            another request.
         :raises InvalidInput: the name, the source or a principal is malformed (`InvalidName` for the first two).
         :raises PayloadTooLarge, StorageFull: nothing was kept.
         """
@@ -82,9 +90,15 @@ class Intake:
                 allow=checked.allow,
                 deny=checked.deny,
             )
+            key = _key(request, upload)
+            made = None if key is None else take_key(session, principal.tenant, key)
+            if made is not None:
+                return status(session, principal.tenant, [made])[0]
             accepted = accept(session, principal.tenant, upload, rights=_rights(session, principal))
             if not self._blobs.keep(principal.tenant, blob.hash):
                 raise Unavailable("The file could not be kept; nothing was accepted. Send it again.")
+            if key is not None:
+                note_document(session, principal.tenant, key, accepted.document)
             return _told(session, principal, checked, accepted)
 
     def collect(self, *, older_than: float = BLOB_GRACE_SECONDS) -> int:
@@ -96,6 +110,8 @@ class Intake:
         with self._database.reading() as session:
             if not has_taken_in(session):
                 return 0
+        with self._database.transaction() as session:
+            forget_old_keys(session)
         removed = 0
         more = True
         while more:
@@ -150,6 +166,9 @@ def _check(principal: Principal, request: UploadRequest) -> _Checked:
     uploader = uploader_of(principal)
     if principal.role == "reader":
         raise Forbidden("You may read but not upload. Ask an administrator for the role of an editor.")
+    key = request.idempotency_key
+    if key is not None and not (0 < len(key) <= MAX_KEY_CHARS and key.isprintable()):
+        raise InvalidInput(f"An Idempotency-Key has 1 to {MAX_KEY_CHARS} printable characters.")
     if len(request.allow) + len(request.deny) > MAX_ENTRIES:
         raise InvalidInput(f"An upload takes at most {MAX_ENTRIES:,} allow and deny entries. Use a group.")
     return _Checked(
@@ -159,6 +178,14 @@ def _check(principal: Principal, request: UploadRequest) -> _Checked:
         allow=tuple(dict.fromkeys(parse_principal(text) for text in request.allow)),
         deny=tuple(dict.fromkeys(parse_principal(text) for text in request.deny)),
     )
+
+
+def _key(request: UploadRequest, upload: Upload) -> UploadKey | None:
+    if request.idempotency_key is None:
+        return None
+    asked = (upload.source or "", upload.name, upload.blob_hash, *sorted(upload.allow), "", *sorted(upload.deny))
+    request_hash = hashlib.sha256("\0".join(asked).encode()).hexdigest()
+    return UploadKey(uploader=upload.uploader, key=request.idempotency_key, request_hash=request_hash)
 
 
 def _rights(session: Session, principal: Principal) -> Rights:

@@ -13,7 +13,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.errors import FootnoteError, StorageFull, Unavailable
 
-HEAD = "0002"  # The newest migration; a test compares it with the folder, so that start-up need not import Alembic.
+HEAD = "0003"  # The newest migration; a test compares it with the folder, so that start-up need not import Alembic.
 BUSY_SECONDS = 30.0  # How long a writer waits for another one before it gives up.
 
 _FULL = {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"}  # the second: no room for the file that readers share

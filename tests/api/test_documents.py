@@ -4,6 +4,7 @@ import errno
 from io import BytesIO
 
 import pytest
+from httpx2 import Response
 from starlette.formparsers import MultiPartParser
 from starlette.testclient import TestClient
 
@@ -66,6 +67,18 @@ def test_the_same_file_again_changes_nothing_and_other_bytes_make_a_version(hous
 
 def test_an_upload_without_a_source_is_a_document_of_its_own(house: House, client: TestClient) -> None:
     assert upload(house, client, "ed")["document"] != upload(house, client, "ed")["document"]
+
+
+def test_an_upload_that_is_repeated_under_its_key_is_one_document(house: House, client: TestClient) -> None:
+    def send(content: bytes, key: str) -> Response:
+        headers = house.bearer("ed") | {"Idempotency-Key": key}
+        return client.post("/v1/documents", files={"file": ("plan.pdf", content)}, headers=headers)
+
+    first, again = send(b"The plan.", "k-1"), send(b"The plan.", "k-1")
+    assert first.status_code == again.status_code == 202
+    assert first.json() == again.json()
+    assert send(b"Another plan.", "k-1").status_code == 409
+    assert send(b"The plan.", "").status_code == 422
 
 
 def test_an_upload_without_entries_is_read_by_its_uploader_alone(house: House, client: TestClient) -> None:

@@ -242,3 +242,21 @@ def test_nothing_is_accepted_whose_bytes_are_gone(desk: Desk, tmp_path: Path) ->
     assert desk.documents() == 0
     with desk.database.reading() as session:
         assert session.execute(select(func.count()).select_from(BlobRow)).scalar_one() == 0
+
+
+def test_f2_an_upload_repeated_under_its_key_is_one_document_even_without_a_source(desk: Desk) -> None:
+    request = UploadRequest(name="a", idempotency_key="k-1")
+    first = desk.intake.upload(desk.principal("ann"), request, b"one")
+    again = desk.intake.upload(desk.principal("ann"), request, b"one")
+    assert (again.document, again.version, again.source) == (first.document, first.version, first.source)
+    with pytest.raises(Conflict, match="Idempotency-Key"):
+        desk.intake.upload(desk.principal("ann"), request, b"two")
+    other = desk.intake.upload(desk.principal("ann"), UploadRequest(name="a", idempotency_key="k-2"), b"one")
+    assert other.document != first.document
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\nb"])
+def test_a_key_that_is_none_stores_nothing(desk: Desk, key: str) -> None:
+    with pytest.raises(InvalidInput, match="Idempotency-Key"):
+        desk.intake.upload(desk.principal("ann"), UploadRequest(name="a", idempotency_key=key), b"one")
+    assert desk.stored() == []

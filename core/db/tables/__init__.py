@@ -10,7 +10,16 @@ from core.db.tables.access import (
     UserRow,
 )
 from core.db.tables.answers import AnswerEventRow, AnswerRow, AuditRow, ConversationRow, UsageRow
-from core.db.tables.catalogue import BlobRow, ChunkRow, DocumentRow, EmbeddingRow, SourceRow, StageResultRow, VersionRow
+from core.db.tables.catalogue import (
+    BlobRow,
+    ChunkRow,
+    DocumentRow,
+    EmbeddingRow,
+    SourceRow,
+    StageResultRow,
+    UploadKeyRow,
+    VersionRow,
+)
 from core.db.tables.work import DeletionReceiptRow, IndexRow, IndexTaskRow, ReleaseRow, StageRow, TurnRow, WakeupRow
 
 __all__ = [
@@ -36,6 +45,7 @@ __all__ = [
     "StageRow",
     "TenantRow",
     "TurnRow",
+    "UploadKeyRow",
     "UsageRow",
     "UserRow",
     "VersionRow",

@@ -78,6 +78,23 @@ class VersionRow(Base):
     )
 
 
+class UploadKeyRow(Base):
+    """An `Idempotency-Key`: whose it is, what it was used for, and which document that made."""
+
+    __tablename__ = "upload_keys"
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
+    uploader: Mapped[str] = mapped_column(String(300), primary_key=True)
+    key_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    request_hash: Mapped[str] = mapped_column(String(64))
+    document_id: Mapped[UUID | None] = mapped_column(UuidKey)
+    created_at: Mapped[int] = mapped_column(Micros)
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant", "document_id"], ["documents.tenant", "documents.id"], ondelete="CASCADE"),
+        Index("ix_upload_keys_document", "tenant", "document_id"),
+        Index("ix_upload_keys_created", "created_at"),
+    )
+
+
 class BlobRow(Base):
     """A stored object of one tenant with the number of rows that need it; at 0 it goes after an hour."""
 
