@@ -87,7 +87,9 @@ class DirectoryBlobs:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._temporary = root / ".tmp"
-        self._temporary.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        root.chmod(0o700)  # Whatever made it: nobody else on this machine reads what people uploaded.
+        self._temporary.mkdir(exist_ok=True)
 
     def put(self, tenant: TenantId, content: bytes | BinaryIO, *, max_bytes: int | None = None) -> StoredBlob:
         temporary = self._temporary / uuid4().hex

@@ -13,7 +13,7 @@ from celery import Celery  # type: ignore[import-untyped]  # it ships no types
 
 from core.db.session import Database
 from core.db.wakeups import Wakeup, drain
-from core.errors import InvalidInput, Unavailable
+from core.errors import FootnoteError, InvalidInput, Unavailable
 from core.settings import Settings
 
 log = structlog.get_logger()
@@ -114,8 +114,8 @@ class Relay:
             try:
                 count = self.run_once()
                 wait = POLL_SECONDS
-            except Unavailable as error:
-                log.warning("relay_failed", detail=error.detail)
+            except Exception as error:  # Without this thread nobody would be rung any more.
+                log.warning("relay_failed", exc_info=None if isinstance(error, FootnoteError) else error)
                 count = 0
                 wait = min(2 * wait, LONGEST_BACK_OFF_SECONDS)
                 self._stopping.wait(wait)
@@ -131,6 +131,20 @@ def sender(app: Celery) -> Callable[[Wakeup], None]:
         ring(app, wakeup.queue, str(wakeup.stage))
 
     return send
+
+
+def waiting_messages(app: Celery, queue: str) -> int:
+    """Return how many messages the broker holds for the queue, 0 where there is no such queue yet.
+
+    :raises Unavailable: the broker does not answer.
+    """
+    try:
+        with app.connection_for_write() as connection, connection.channel() as channel:
+            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+    except Exception as error:
+        if "NOT_FOUND" in str(error) or "no queue" in str(error):
+            return 0
+        raise Unavailable(f"The broker did not tell the length of a queue ({type(error).__name__}).") from error
 
 
 def ring(app: Celery, queue: str, stage: str = "", *, expires: float | None = None) -> None:

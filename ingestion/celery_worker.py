@@ -5,6 +5,8 @@ import ctypes
 import os
 import signal
 import socket
+import stat
+import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,19 +14,22 @@ from pathlib import Path
 
 import structlog
 from celery import Celery, signals  # type: ignore[import-untyped]  # it ships no types
+from celery.worker import state  # type: ignore[import-untyped]  # the same
 
 from core.errors import FootnoteError
 from core.jobs import QUEUES, TASK, celery_app
 from core.observability import configure_logging
 from core.settings import Settings
 from ingestion.deafness import DeafnessWatch
-from ingestion.stage_worker import SLICE_SECONDS, StageWorker, owner_of
-from ingestion.worker import PR_SET_PDEATHSIG, yield_to_everybody
+from ingestion.priority import weigh_session, yield_to_everybody
+from ingestion.stage_worker import StageWorker
+from ingestion.worker import PR_SET_PDEATHSIG
 
 log = structlog.get_logger()
 
 RECONCILE_SECONDS = 5.0
 TASKS_PER_CHILD = 2_000  # Whatever leaks, leaks no further.
+LONGEST_SECONDS = 3_600  # Whatever hangs, and its heartbeat not, ends by this; twice of it is Redis' patience.
 
 
 def run(settings: Settings, queues: Sequence[str], *, concurrency: int, beat: bool) -> int:
@@ -33,6 +38,9 @@ def run(settings: Settings, queues: Sequence[str], *, concurrency: int, beat: bo
     With `beat` this worker also rings the reconciler, every few seconds; one such worker per installation is enough,
     and more do no harm.
     """
+    fitness = subprocess.run([sys.executable, "-P", "-m", "ingestion.fitness", str(settings.data)], check=False)  # noqa: S603 - ours
+    if fitness.returncode:
+        return 1
     app = _worker_app(settings, queues)
     if beat:
         app.conf.beat_schedule = {
@@ -57,8 +65,8 @@ def run(settings: Settings, queues: Sequence[str], *, concurrency: int, beat: bo
     watch = DeafnessWatch(
         str(settings.database_url),
         queues,
-        children=lambda: [child.pid for child in worker.pool._pool._pool] if worker.pool else [],  # noqa: SLF001 - billiard's only list of them
-        owner_of=owner_of,
+        busy=lambda: bool(state.active_requests),
+        always_rung=beat,
     )
     signals.task_received.connect(lambda **_: watch.heard(), weak=False)
     watch.start()
@@ -69,7 +77,7 @@ def run(settings: Settings, queues: Sequence[str], *, concurrency: int, beat: bo
 def _worker_app(settings: Settings, queues: Sequence[str]) -> Celery:
     app = celery_app(settings)
     app.conf.update(
-        task_time_limit=SLICE_SECONDS + 2 * settings.parser_wall_seconds + 120,
+        task_time_limit=LONGEST_SECONDS,
         worker_max_tasks_per_child=TASKS_PER_CHILD,
     )
     holder: list[StageWorker] = []
@@ -90,6 +98,7 @@ def _worker_app(settings: Settings, queues: Sequence[str]) -> Celery:
         _die_with_the_worker()
         _let_go_of_connections()
         yield_to_everybody()
+        weigh_session()
         configure_logging(settings.log_level)
 
     def end(**_: object) -> None:
@@ -120,9 +129,12 @@ def _let_go_of_connections() -> None:
     with Path(os.devnull).open("rb") as void:
         for entry in Path("/proc/self/fd").iterdir():
             descriptor = int(entry.name)
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as inherited:
-                if inherited.family in {socket.AF_INET, socket.AF_INET6}:
-                    os.dup2(void.fileno(), descriptor)  # Whoever still knows its number finds nothing there.
+            with contextlib.suppress(OSError):
+                if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                    continue
+                with socket.socket(fileno=os.dup(descriptor)) as inherited:
+                    if inherited.family in {socket.AF_INET, socket.AF_INET6}:
+                        os.dup2(void.fileno(), descriptor)  # Whoever still knows its number finds nothing there.
 
 
 def checked_queues(names: str) -> tuple[str, ...]:

@@ -1,21 +1,27 @@
 """Rings for work that nobody seems to have heard of: messages get lost, brokers are wiped, workers die."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from core.db.answers import end_interrupted
 from core.db.index_tasks import has_due_task
 from core.db.session import Database
 from core.db.stages import has_claimable
 from core.db.wakeups import QUEUES
 from core.domain import StageName
 
-RINGS = 4  # Messages per queue and round: one worker that wakes goes on until nothing is due.
+ENOUGH_MESSAGES = 16  # More of them waiting wake nobody sooner: who wakes goes on until nothing is due.
+ABANDONED_SECONDS = 900.0  # No answer takes so long: the process that wrote it is gone.
+ABANDONED: tuple[str, Mapping[str, object]] = (
+    "error",
+    {"code": "interrupted", "detail": "The service that answered was stopped. Ask again."},
+)
 
 
-def reconcile(database: Database, ring: Callable[[str], None]) -> list[str]:
+def reconcile(database: Database, *, ring: Callable[[str], None], waiting: Callable[[str], int]) -> list[str]:
     """Ring each queue that has work which could be claimed now, leases that lapsed included; return those queues.
 
-    What is being worked on, or waits for its back-off, is left alone: slow is not dead. A message too many finds
-    nothing to claim, so no state is kept of what was rung for.
+    What is being worked on, or waits for its back-off, is left alone: slow is not dead. A queue in whose broker
+    messages are `waiting` already is left alone too, so that they do not pile up while nobody takes them.
 
     :raises Unavailable: the database or the broker does not answer; the next round tries again.
     """
@@ -23,10 +29,16 @@ def reconcile(database: Database, ring: Callable[[str], None]) -> list[str]:
     for stage, queue in QUEUES.items():
         stages.setdefault(queue, []).append(stage)
     with database.reading() as session:
-        waiting = [queue for queue, names in stages.items() if has_claimable(session, names)]
-        if "index" not in waiting and has_due_task(session):
-            waiting.append("index")
-    for queue in waiting:
-        for _ in range(RINGS):
-            ring(queue)
-    return waiting
+        due = [queue for queue, names in stages.items() if has_claimable(session, names)]
+        if "index" not in due and has_due_task(session):
+            due.append("index")
+    rung = [queue for queue in due if waiting(queue) < ENOUGH_MESSAGES]
+    for queue in rung:
+        ring(queue)
+    return rung
+
+
+def end_abandoned_answers(database: Database) -> int:
+    """End the answers that a process left unfinished when it died; return how many that were."""
+    with database.transaction() as session:
+        return end_interrupted(session, ABANDONED, older_than=ABANDONED_SECONDS)

@@ -1,6 +1,7 @@
 """What one process of a distributed worker holds, and how it answers a message: it works until nothing is due."""
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -10,18 +11,17 @@ import structlog
 from celery import Celery  # type: ignore[import-untyped]  # it ships no types
 
 from core.blobs import DirectoryBlobs
-from core.db.holding import held
-from core.db.releases import index_manifest as index_manifest_of
+from core.db.holding import held, only_one
 from core.db.releases import live_release
 from core.db.session import Database
 from core.errors import Conflict, Unavailable
 from core.intake import Intake
-from core.jobs import Relay, ring, sender
+from core.jobs import Relay, ring, sender, waiting_messages
 from core.settings import Settings
 from ingestion.indexing import IndexLoop
 from ingestion.leases import HeldLeases
 from ingestion.pipeline import IngestionPipeline
-from ingestion.reconciling import reconcile
+from ingestion.reconciling import end_abandoned_answers, reconcile
 from ingestion.sandbox import ParserLimits, ParserSandbox
 from retrieval.factory import build_embedder, build_sparse, open_index
 from retrieval.ports import Embedder
@@ -32,11 +32,6 @@ PARSERS = 2
 SLICE_SECONDS = 20.0  # After so long a message is acknowledged, and the next one goes on: a shutdown need not wait.
 COLLECT_SECONDS = 600.0
 RING_SECONDS = 15.0  # A message of the reconciler that nobody took in this time has been followed by others.
-
-
-def owner_of(pid: int) -> str:
-    """Return the name under which that process of this machine holds leases."""
-    return f"worker-{os.uname().nodename[:32]}-{pid}"
 
 
 class StageWorker:
@@ -57,7 +52,8 @@ class StageWorker:
         self._stack.enter_context(held(self._database, alone=False))
         self._blobs = DirectoryBlobs(settings.blobs or settings.data / "blobs")
         self._relay = Relay(self._database, sender(app))
-        self._owner = owner_of(os.getpid())
+        self._owner = f"worker-{os.uname().nodename[:32]}-{os.getpid()}"
+        self._collector: threading.Thread | None = None
         self._collected = 0.0
 
         @cache
@@ -73,6 +69,15 @@ class StageWorker:
 
         :raises Unavailable: something that every document needs does not answer; the reconciler rings again.
         """
+        if queue != "index":
+            self._work(queue)
+            return
+        # One writer at a time: access that changes while a version is written must not be overtaken by another's hand.
+        with only_one(self._database, "index") as mine:
+            if mine:
+                self._work(queue)
+
+    def _work(self, queue: str) -> None:
         run = self._runs()[queue]
         end = time.monotonic() + SLICE_SECONDS
         while run():
@@ -99,13 +104,27 @@ class StageWorker:
                 pass
 
     def _maintain(self) -> int:
-        reconcile(self._database, lambda queue: ring(self._app, queue, expires=RING_SECONDS))
+        """Ring for what is due; collecting goes on beside it, however long it takes."""
+        reconcile(
+            self._database,
+            ring=lambda queue: ring(self._app, queue, expires=RING_SECONDS),
+            waiting=lambda queue: waiting_messages(self._app, queue),
+        )
         self._pass_on()
-        if time.monotonic() - self._collected > COLLECT_SECONDS:
+        end_abandoned_answers(self._database)
+        collecting = self._collector is not None and self._collector.is_alive()
+        if not collecting and time.monotonic() - self._collected > COLLECT_SECONDS:
             self._collected = time.monotonic()
+            self._collector = threading.Thread(target=self._collect, name="collector", daemon=True)
+            self._collector.start()
+        return 0
+
+    def _collect(self) -> None:
+        try:
             self._blobs.sweep()
             Intake(database=self._database, blobs=self._blobs, max_bytes=self._settings.max_upload_bytes).collect()
-        return 0
+        except Exception as error:
+            log.warning("collecting_failed", exc_info=error)
 
     def _new_pipeline(self) -> IngestionPipeline:
         settings = self._settings
@@ -133,12 +152,9 @@ class StageWorker:
         settings = self._settings
         with self._database.reading() as session:
             release = live_release(session)
-            made_with = {} if release is None else index_manifest_of(session, release.index_id)
         if release is None:
             raise Unavailable("There is no release yet: start the API first, which makes one.")
         embedder, sparse = build_embedder(settings), build_sparse(settings)
-        if made_with["embedder"] != embedder.id:
-            raise Conflict(f"The index is made with {made_with['embedder']}, and this worker has {embedder.id}.")
         index = open_index(settings, settings.data / "indexes", release.index_id, embedder.dim)
         self._stack.callback(index.close)
         intake = Intake(database=self._database, blobs=self._blobs, max_bytes=settings.max_upload_bytes)

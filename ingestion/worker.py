@@ -19,6 +19,7 @@ from core.observability import configure_logging
 from core.settings import Settings
 from ingestion.leases import HeldLeases
 from ingestion.pipeline import IngestionPipeline
+from ingestion.priority import yield_to_everybody
 from ingestion.sandbox import ParserLimits, ParserSandbox
 from retrieval.factory import build_embedder
 from retrieval.ports import Embedder
@@ -29,7 +30,6 @@ PARSERS = 2
 POLL_SECONDS = 0.1
 LONGEST_BACK_OFF_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1
-IDLE_NICENESS = 19
 
 
 def main() -> None:
@@ -135,13 +135,6 @@ def _die_with(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(0)  # The parent died before the line above took hold.
-
-
-def yield_to_everybody() -> None:
-    """Run only when nobody else wants the processor: no question waits for an import."""
-    os.nice(IDLE_NICENESS)
-    if hasattr(os, "SCHED_IDLE"):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 if __name__ == "__main__":

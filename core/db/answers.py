@@ -9,7 +9,7 @@ from sqlalchemy import String, delete, func, insert, select, update
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session
 
-from core.db.clock import now
+from core.db.clock import SECOND, now
 from core.db.conversations import get_conversation
 from core.db.tables import AnswerEventRow, AnswerRow, ConversationRow, DocumentRow, UsageRow, VersionRow
 from core.errors import Conflict, NotFound
@@ -251,12 +251,15 @@ def _any_deleted(session: Session, tenant: TenantId, documents: Collection[Docum
     return session.scalars(gone.limit(1)).first() is not None
 
 
-def end_interrupted(session: Session, event: tuple[str, Mapping[str, Any]]) -> int:
-    """End every running answer of every tenant with `event`; return how many there were.
+def end_interrupted(session: Session, event: tuple[str, Mapping[str, Any]], *, older_than: float = 0.0) -> int:
+    """End every answer of every tenant that has run for longer than so many seconds with `event`; return how many.
 
-    For the start of a process that is the only one to generate answers: what runs now was cut off by a crash.
+    With 0 for the start of a process that is the only one to generate answers: what runs now was cut off by a crash.
     """
-    rows = session.execute(select(AnswerRow.tenant, AnswerRow.id).where(AnswerRow.state == "running")).all()
+    before = now(session) - round(older_than * SECOND)
+    rows = session.execute(
+        select(AnswerRow.tenant, AnswerRow.id).where(AnswerRow.state == "running", AnswerRow.created_at <= before)
+    ).all()
     for row in rows:
         append_events(session, TenantId(row.tenant), AnswerId(row.id), [event])
         finish_answer(session, TenantId(row.tenant), AnswerId(row.id), state="error", text=None)

@@ -216,12 +216,6 @@ def has_claimable(
     return any(is_ready(session, lane, moment) for lane in lanes(session, names, index_ids, suspects=suspects))
 
 
-def holds_any(session: Session, owners: Collection[str]) -> bool:
-    """Return whether any of these workers has a stage leased now."""
-    leased = and_(StageRow.state == LEASED, StageRow.lease_owner.in_(owners))
-    return session.execute(select(exists().where(leased))).scalar_one()
-
-
 def has_open(session: Session, names: Collection[StageName]) -> bool:
     """Return whether any of these stages is queued, perhaps for later, or leased: whether workers have a future."""
     # One by one, each the first entry of an index: with OR between them, PostgreSQL might read the table.

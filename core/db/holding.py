@@ -1,5 +1,6 @@
 """Who may work on a PostgreSQL catalogue: one embedded installation alone, or any number of distributed processes."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,26 @@ from core.db.session import Database
 from core.errors import Conflict
 
 _LOCK = 0x466F6F75  # Any number that nobody else locks.
+
+
+@contextmanager
+def only_one(database: Database, what: str) -> Iterator[bool]:
+    """Yield whether this process alone may do `what` until the block ends; False while another one does.
+
+    On PostgreSQL alone: elsewhere one process has it all. A process that is frozen loses it after two minutes.
+    """
+    if database.engine.dialect.name != "postgresql":
+        yield True
+        return
+    key = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
+    with database.reading() as session:  # Its own kind of error for a server that is not there.
+        session.execute(text("SELECT 1"))
+    with database.engine.connect() as connection:
+        connection.detach()  # as below
+        connection.execute(text("SET idle_session_timeout = '120s'"))
+        mine = bool(connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar_one())
+        connection.commit()
+        yield mine
 
 
 @contextmanager

@@ -22,5 +22,5 @@ def worker(options: Globals, queues: str, concurrency: int, *, beat: bool) -> No
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--queues") from error
     settings = Settings() if options.data is None else Settings(data=options.data)
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     sys.exit(run(settings, names, concurrency=concurrency, beat=beat))

@@ -15,7 +15,7 @@ import httpx
 from core.errors import FootnoteError
 from core.observability import configure_logging
 from footnote.topology.processes import Processes, Program
-from footnote.topology.servers import free_port, postgres, postgres_url, redis
+from footnote.topology.servers import database_password, free_port, postgres, postgres_url, redis
 
 FOOTNOTE = (sys.executable, "-P", "-m", "footnote")
 
@@ -66,7 +66,7 @@ def distributed(
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FOOTNOTE_")}
     environment |= {name: os.environ[name] for name in ("FOOTNOTE_CACHE",) if name in os.environ}
     environment |= {
-        "FOOTNOTE_DATABASE_URL": postgres_url(ports.postgres),
+        "FOOTNOTE_DATABASE_URL": postgres_url(ports.postgres, database_password(folder / "postgres.password")),
         "FOOTNOTE_BROKER_URL": f"redis://127.0.0.1:{ports.redis}/0",
         "FOOTNOTE_QDRANT_URL": f"http://127.0.0.1:{ports.index}",
         "FOOTNOTE_BLOBS": str(folder / "blobs"),
@@ -75,9 +75,9 @@ def distributed(
     }
     processes = Processes()
     try:
-        processes.start(postgres(folder / "postgres", ports.postgres, durable=durable))
+        password = database_password(folder / "postgres.password")
+        processes.start(postgres(folder / "postgres", ports.postgres, password=password, durable=durable))
         processes.start(redis(folder / "redis", ports.redis, durable=durable))
-        (folder / "blobs").mkdir(exist_ok=True)
         processes.start(_ours("index", ["index", "--port", str(ports.index)], folder, environment, port=ports.index))
         processes.start(_ours("api", ["up", "--port", str(ports.api)], folder, environment, port=ports.api))
         for number in range(1, parse_workers + 1):
@@ -94,7 +94,7 @@ def _ours(
     name: str, arguments: list[str], folder: Path, environment: Mapping[str, str], *, port: int | None = None
 ) -> Program:
     data = folder / name
-    data.mkdir(exist_ok=True)
+    data.mkdir(mode=0o700, exist_ok=True)
     return Program(
         name=name,
         command=[*FOOTNOTE, *arguments, "--data", str(data)],

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -27,7 +28,20 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def postgres(folder: Path, port: int, *, durable: bool = True) -> Program:
+def database_password(file: Path) -> str:
+    """Return the password of the database, a new one where there is none yet; only we can read the file."""
+    if not file.exists():
+        _write_secret(file, secrets.token_urlsafe(24))
+    return file.read_text()
+
+
+def _write_secret(file: Path, secret: str) -> None:
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as written:
+        written.write(secret)
+
+
+def postgres(folder: Path, port: int, *, password: str, durable: bool = True) -> Program:
     """Return PostgreSQL over a cluster in the folder, which is made when there is none.
 
     :raises Unavailable: PostgreSQL is not installed, or cannot work in this folder.
@@ -40,8 +54,15 @@ def postgres(folder: Path, port: int, *, durable: bool = True) -> Program:
     cluster = folder / "cluster"
     environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
     if not (cluster / "PG_VERSION").exists():
+        secret = folder / "password-for-initdb"
+        _write_secret(secret, password)
+        if user is not None:
+            shutil.chown(secret, user)
         made = subprocess.run(  # noqa: S603 - a server of this machine
-            [binaries / "initdb", "-D", cluster, "-U", DATABASE, "-A", "trust", "-E", "UTF8", "--locale=C"],
+            [
+                *(binaries / "initdb", "-D", cluster, "-U", DATABASE, "-E", "UTF8", "--locale=C"),
+                *("-A", "scram-sha-256", "--pwfile", secret),
+            ],
             check=False,
             capture_output=True,
             text=True,
@@ -49,6 +70,7 @@ def postgres(folder: Path, port: int, *, durable: bool = True) -> Program:
             cwd="/",
             env=environment,
         )
+        secret.unlink()
         if made.returncode:
             shutil.rmtree(cluster, ignore_errors=True)
             raise Unavailable(f"PostgreSQL could not make a cluster in {folder}: {made.stderr.strip()[-300:]}")
@@ -65,16 +87,16 @@ def postgres(folder: Path, port: int, *, durable: bool = True) -> Program:
         command=[str(binaries / "postgres"), "-D", str(cluster), *(part for one in settings for part in ("-c", one))],
         environment=environment,
         log=folder / "log",
-        ready=lambda: _database_exists(binaries, port),
+        ready=lambda: _database_exists(binaries, port, password),
         stop=signal.SIGINT,  # fast shutdown
         user=user,
         folder=folder,
     )
 
 
-def postgres_url(port: int) -> str:
+def postgres_url(port: int, password: str) -> str:
     """Return the URL of the database of that server."""
-    return f"postgresql+psycopg://{DATABASE}@127.0.0.1:{port}/{DATABASE}"
+    return f"postgresql+psycopg://{DATABASE}:{password}@127.0.0.1:{port}/{DATABASE}"
 
 
 def redis(folder: Path, port: int, *, durable: bool = True) -> Program:
@@ -99,15 +121,21 @@ def redis(folder: Path, port: int, *, durable: bool = True) -> Program:
     )
 
 
-def _database_exists(binaries: Path, port: int) -> bool:
+def _database_exists(binaries: Path, port: int, password: str) -> bool:
     """Whether the server answers and has our database; makes it where it is missing."""
+    environment = {"PATH": os.environ.get("PATH", ""), "PGPASSWORD": password}
     server = ["-h", "127.0.0.1", "-p", str(port), "-U", DATABASE]
     found = subprocess.run(  # noqa: S603 - a server of this machine
-        [binaries / "psql", *server, "-d", DATABASE, "-c", "SELECT 1"], check=False, capture_output=True
+        [binaries / "psql", *server, "-d", DATABASE, "-c", "SELECT 1"],
+        check=False,
+        capture_output=True,
+        env=environment,
     )
     if found.returncode == 0:
         return True
-    made = subprocess.run([binaries / "createdb", *server, DATABASE], check=False, capture_output=True)  # noqa: S603 - as above
+    made = subprocess.run(  # noqa: S603 - as above
+        [binaries / "createdb", *server, DATABASE], check=False, capture_output=True, env=environment
+    )
     return made.returncode == 0
 
 

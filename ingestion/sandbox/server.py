@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from core.domain import Reason
 from ingestion.parsing.failures import ParseFailed
+from ingestion.priority import weigh_session
 from ingestion.sandbox.confinement import Layers, confine, leave_network, nobody, probe, readable_places
 from ingestion.sandbox.messages import FAILURE, MAX_PACKET, RESULT, Hello, Report, Request, failure_to_bytes
 
@@ -132,7 +133,7 @@ class ForkServer:
         if resident > child.request.memory_bytes:
             self._kill(child, Reason.PARSER_OOM)
         elif time.monotonic() > child.deadline:
-            child.starved = _waited(child.pid) > _STARVED * child.request.wall_seconds
+            child.starved = _starved(child.pid, child.request.wall_seconds)
             self._kill(child, Reason.PARSER_TIMEOUT)
         elif abandoned:
             self._kill(child, None)
@@ -227,17 +228,23 @@ def _resident(pid: int) -> int:
         return 0  # It is about to be reaped.
 
 
-def _waited(pid: int) -> float:
-    """Return the seconds that the process was ready to run and got no processor; 0 where the kernel does not tell."""
+def _starved(pid: int, seconds: float) -> bool:
+    """Whether the process, after so many seconds, wants to run and got no processor for most of them.
+
+    The kernel counts waiting only once it is over: who has hardly run and is ready to run is waiting still.
+    """
     try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return 0.0
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system time
+    return fields[0] == "R" and used < (1 - _STARVED) * seconds
 
 
 def main() -> None:
     """Serve on the inherited descriptor until the client goes away."""
     control = socket.socket(fileno=int(sys.argv[1]))
+    weigh_session()  # The client started it as a session of its own.
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # A terminal's Ctrl-C is the client's to act on.
     module = importlib.import_module(sys.argv[2])
     module.warm_up()

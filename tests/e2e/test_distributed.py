@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from core.jobs import QUEUES, celery_app, ring
 from core.settings import Settings
-from footnote.client import Client
+from footnote.client import Client, Problem
 from footnote.topology.distributed import Installation, distributed
 from tests.e2e.conftest import FOOTNOTE, SAMPLES, clean_environment
 
@@ -57,7 +57,12 @@ def _upload(client: Client, name: str, text: str) -> str:
 def _wait(client: Client, document: str) -> dict[str, Any]:
     deadline = time.monotonic() + SECONDS
     while True:
-        status: dict[str, Any] = client.call("GET", f"/v1/documents/{document}")
+        try:
+            status: dict[str, Any] = client.call("GET", f"/v1/documents/{document}")
+        except Problem as problem:
+            if problem.status_code != 503:  # Part of the installation is just being started again.
+                raise
+            status = {"state": "unknown"}
         if status["state"] in {"searchable", "failed"}:
             return status
         assert time.monotonic() < deadline, status

@@ -1,10 +1,6 @@
-from collections.abc import Sequence
-
 import pytest
 
 import ingestion.deafness
-from core.db import stages
-from core.domain import StageName
 from ingestion.deafness import EXIT_STATUS, DeafnessWatch
 from tests.ingestion.works import Works, story
 
@@ -15,11 +11,9 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return []
 
 
-def _watch(works: Works, ended: list[int], *, children: Sequence[int] = (7,), queue: str = "parse") -> DeafnessWatch:
+def _watch(works: Works, ended: list[int], *, busy: bool = False, queue: str = "parse") -> DeafnessWatch:
     url = works.database.engine.url.render_as_string(hide_password=False)
-    return DeafnessWatch(
-        url, [queue], children=lambda: children, owner_of=lambda pid: f"worker-{pid}", end=ended.append
-    )
+    return DeafnessWatch(url, [queue], busy=lambda: busy, always_rung=queue == "maintenance", end=ended.append)
 
 
 def test_a_worker_that_gets_no_message_although_work_is_due_ends(works: Works, ended: list[int]) -> None:
@@ -29,21 +23,20 @@ def test_a_worker_that_gets_no_message_although_work_is_due_ends(works: Works, e
 
 
 def test_a_worker_with_nothing_to_hear_goes_on(works: Works, ended: list[int]) -> None:
-    watch = _watch(works, ended)
-    watch.look()
+    _watch(works, ended).look()
     works.upload(story("tea"))
     _watch(works, ended, queue="embed").look()
     assert ended == []
 
 
-def test_a_worker_whose_process_is_at_work_goes_on(works: Works, ended: list[int]) -> None:
+def test_a_worker_that_is_at_work_goes_on(works: Works, ended: list[int]) -> None:
     works.upload(story("tea"))
-    works.upload(story("coffee"), "b.txt")
-    with works.database.transaction() as session:
-        stages.claim(session, [StageName.PARSE], owner="worker-7", limit=1, lease_seconds=60.0)
-    _watch(works, ended).look()
+    _watch(works, ended, busy=True).look()
     assert ended == []
-    _watch(works, ended, children=(8,)).look()
+
+
+def test_a_worker_whose_clock_is_dead_ends_though_no_work_is_due(works: Works, ended: list[int]) -> None:
+    _watch(works, ended, queue="maintenance").look()
     assert ended == [EXIT_STATUS]
 
 
@@ -64,5 +57,6 @@ def test_a_message_that_arrives_shows_that_it_hears(
 
 def test_a_database_that_is_away_ends_nobody(ended: list[int]) -> None:
     url = "postgresql+psycopg://nobody@127.0.0.1:9/none"
-    DeafnessWatch(url, ["parse"], children=list, owner_of=str, end=ended.append).look()
+    for always_rung in (False, True):
+        DeafnessWatch(url, ["parse"], busy=lambda: False, always_rung=always_rung, end=ended.append).look()
     assert ended == []

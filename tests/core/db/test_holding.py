@@ -1,6 +1,6 @@
 import pytest
 
-from core.db.holding import held
+from core.db.holding import held, only_one
 from core.db.session import Database
 from core.errors import Conflict
 
@@ -29,3 +29,14 @@ def test_distributed_processes_share_a_catalogue_and_keep_the_embedded_mode_out(
 def test_on_sqlite_the_data_directory_is_what_is_held(sqlite_database: Database) -> None:
     with held(sqlite_database, alone=True), held(sqlite_database, alone=True):
         pass
+
+
+@pytest.mark.slow
+def test_only_one_does_what_only_one_may(postgres_database: Database) -> None:
+    with only_one(postgres_database, "index") as first:
+        assert first
+        with only_one(postgres_database, "index") as second, only_one(postgres_database, "other") as another:
+            assert not second
+            assert another
+    with only_one(postgres_database, "index") as again:
+        assert again
