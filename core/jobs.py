@@ -24,9 +24,6 @@ RELAYED_AT_ONCE = 200
 POLL_SECONDS = 1.0
 LONGEST_BACK_OFF_SECONDS = 10.0
 BROKER_SECONDS = 2.0  # A broker that does not take a message in this time has not taken it.
-# Redis gives a message that was not acknowledged for so long to somebody else: never a recovery, only a nuisance, and
-# harmless because the second one finds nothing to claim. It must exceed the longest task twice over.
-VISIBILITY_SECONDS = 7_200
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -42,6 +39,8 @@ def celery_app(settings: Settings) -> Celery:
     options: dict[str, Any] = {}
     if broker.startswith(("redis", "rediss")):
         options = {
+            # A message unacknowledged for so long goes to somebody else: never a recovery, only a nuisance,
+            # and harmless: the second one finds nothing to claim. It should exceed the longest task twice over.
             "visibility_timeout": settings.visibility_seconds,
             "socket_timeout": BROKER_SECONDS,
             "socket_connect_timeout": BROKER_SECONDS,

@@ -22,13 +22,7 @@ def only_one(database: Database, what: str) -> Iterator[bool]:
         yield True
         return
     key = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
-    with database.reading() as session:  # Its own kind of error for a server that is not there.
-        session.execute(text("SELECT 1"))
-    with database.engine.connect() as connection:
-        connection.detach()  # as below
-        connection.execute(text("SET idle_session_timeout = '120s'"))
-        mine = bool(connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar_one())
-        connection.commit()
+    with _locking(database, "pg_try_advisory_lock", key, idle_seconds=120) as mine:
         yield mine
 
 
@@ -45,15 +39,24 @@ def held(database: Database, *, alone: bool) -> Iterator[None]:
         yield
         return
     function = "pg_try_advisory_lock" if alone else "pg_try_advisory_lock_shared"
-    with database.reading() as session:  # Its own kind of error for a server that is not there.
-        session.execute(text("SELECT 1"))
-    with database.engine.connect() as connection:
-        connection.detach()  # The lock lives as long as this very connection, which the pool must not reuse.
-        taken = connection.execute(text(f"SELECT {function}(:key)"), {"key": _LOCK}).scalar_one()
-        connection.commit()
+    with _locking(database, function, _LOCK) as taken:
         if not taken:
             raise Conflict(
                 "Another Footnote works on this database, with another data directory or as workers; nothing was "
                 "changed. Stop it first, or set FOOTNOTE_DATABASE_URL to a database of its own."
             )
         yield
+
+
+@contextmanager
+def _locking(database: Database, function: str, key: int, *, idle_seconds: int | None = None) -> Iterator[bool]:
+    """Try to take the lock with a connection of its own; yield whether it is taken, and let go of it at the end."""
+    with database.reading() as session:  # Its own kind of error for a server that is not there.
+        session.execute(text("SELECT 1"))
+    with database.engine.connect() as connection:
+        connection.detach()  # The lock lives as long as this very connection, which the pool must not reuse.
+        if idle_seconds is not None:
+            connection.execute(text(f"SET idle_session_timeout = '{idle_seconds}s'"))
+        taken = bool(connection.execute(text(f"SELECT {function}(:key)"), {"key": key}).scalar_one())
+        connection.commit()
+        yield taken

@@ -23,6 +23,11 @@ class UploadKey:
     key: str
     request_hash: str
 
+    @property
+    def key_hash(self) -> str:
+        """The key as it is stored: of one length, whatever the sender chose."""
+        return hashlib.sha256(self.key.encode()).hexdigest()
+
 
 def take_key(session: Session, tenant: TenantId, upload: UploadKey) -> DocumentId | None:
     """Return the document that this very request made before; None if it is the first, which then holds the key.
@@ -31,19 +36,16 @@ def take_key(session: Session, tenant: TenantId, upload: UploadKey) -> DocumentI
 
     :raises Conflict: the key belongs to another request.
     """
-    key_hash = hashlib.sha256(upload.key.encode()).hexdigest()
     row = {
         "tenant": tenant,
         "uploader": upload.uploader,
-        "key_hash": key_hash,
+        "key_hash": upload.key_hash,
         "request_hash": upload.request_hash,
         "created_at": now(session),
     }
     insert_missing(session, UploadKeyRow, [row])
     held = session.execute(
-        select(UploadKeyRow.request_hash, UploadKeyRow.document_id)
-        .where(_is(tenant, upload.uploader, key_hash))
-        .with_for_update()
+        select(UploadKeyRow.request_hash, UploadKeyRow.document_id).where(_is(tenant, upload)).with_for_update()
     ).one()
     if held.request_hash != upload.request_hash:
         raise Conflict(
@@ -55,10 +57,9 @@ def take_key(session: Session, tenant: TenantId, upload: UploadKey) -> DocumentI
 
 def note_document(session: Session, tenant: TenantId, upload: UploadKey, document: DocumentId) -> None:
     """Note what the request of this key made."""
-    key_hash = hashlib.sha256(upload.key.encode()).hexdigest()
     session.execute(
         update(UploadKeyRow)
-        .where(_is(tenant, upload.uploader, key_hash))
+        .where(_is(tenant, upload))
         .values(document_id=document)
         .execution_options(synchronize_session=False)
     )
@@ -72,5 +73,9 @@ def forget_old_keys(session: Session) -> None:
     )
 
 
-def _is(tenant: TenantId, uploader: str, key_hash: str) -> ColumnElement[bool]:
-    return and_(UploadKeyRow.tenant == tenant, UploadKeyRow.uploader == uploader, UploadKeyRow.key_hash == key_hash)
+def _is(tenant: TenantId, upload: UploadKey) -> ColumnElement[bool]:
+    return and_(
+        UploadKeyRow.tenant == tenant,
+        UploadKeyRow.uploader == upload.uploader,
+        UploadKeyRow.key_hash == upload.key_hash,
+    )

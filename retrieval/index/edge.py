@@ -20,6 +20,7 @@ import qdrant_edge as edge
 from core.domain import Principal
 from core.errors import DataDirectoryInUse, IndexUnavailable
 from core.ids import ChunkId, DocumentId, IndexId, TenantId, VersionId, point_id
+from retrieval.index.payload import INDEXED, PLACE, payload_of, place_of
 from retrieval.index.ties import settle_ties
 from retrieval.ports import Candidate, IndexPoint, SparseVector, Vector
 
@@ -28,8 +29,7 @@ SCAN_PAGE = 1_000
 
 _DENSE = "dense"
 _BM25 = "bm25"
-_KEYS = ["tenant", "document", "version", "chunk"]
-_INDEXED = ("tenant", "document", "version", "allow", "deny")
+_KEYS = list(PLACE)
 
 # A search parses some 350, most of them seen before; parsing one anew takes 15 times as long as finding it here.
 _uuid = lru_cache(maxsize=16_384)(UUID)
@@ -113,13 +113,7 @@ class EdgeIndex:
                 request = edge.ScrollRequest(offset=offset, limit=SCAN_PAGE, with_payload=_KEYS)
                 records, offset = self._shard.scroll(request)
             for record in records:
-                payload = record.payload or {}
-                yield (
-                    TenantId(payload["tenant"]),
-                    DocumentId(UUID(payload["document"])),
-                    VersionId(UUID(payload["version"])),
-                    ChunkId(UUID(payload["chunk"])),
-                )
+                yield place_of(record.payload or {})
             if offset is None:
                 return
 
@@ -158,14 +152,7 @@ class EdgeIndex:
                 _DENSE: np.asarray(point.dense, dtype=np.float32).tolist(),
                 _BM25: edge.SparseVector(list(point.sparse.indices), list(point.sparse.values)),
             },
-            {
-                "tenant": point.tenant,
-                "document": str(point.document),
-                "version": str(point.version),
-                "chunk": str(point.chunk),
-                "allow": list(point.allow),
-                "deny": list(point.deny),
-            },
+            payload_of(point),
         )
 
     def _update(self, operation: edge.UpdateOperation) -> None:
@@ -201,7 +188,7 @@ def _create(directory: Path, config: edge.EdgeConfig) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     shard = edge.EdgeShard.create(str(unfinished), config)
-    for key in _INDEXED:
+    for key in INDEXED:
         shard.update(edge.UpdateOperation.create_field_index(key, edge.PayloadSchemaType.Keyword))
     shard.flush()
     shard.close()

@@ -14,6 +14,7 @@ from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 from core.domain import Principal
 from core.errors import IndexUnavailable, InvalidInput
 from core.ids import ChunkId, DocumentId, IndexId, TenantId, VersionId, point_id
+from retrieval.index.payload import INDEXED, PLACE, payload_of, place_of
 from retrieval.index.ties import settle_ties
 from retrieval.ports import Candidate, IndexPoint, SparseVector, Vector
 
@@ -23,9 +24,8 @@ ANSWER_SECONDS = 10  # Whoever asks hears of a server that has stalled after so 
 
 _DENSE = "dense"
 _BM25 = "bm25"
-_KEYS = ["tenant", "document", "version", "chunk"]
+_KEYS = list(PLACE)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_INDEXED = ("tenant", "document", "version", "allow", "deny")
 
 
 class QdrantIndex:
@@ -41,7 +41,7 @@ class QdrantIndex:
         with self._translated():
             if not client.collection_exists(self._collection):
                 self._create(dim)
-            for key in _INDEXED:  # every time: whoever made the collection may have been killed before this
+            for key in INDEXED:  # every time: whoever made the collection may have been killed before this
                 client.create_payload_index(
                     self._collection,
                     key,
@@ -107,13 +107,7 @@ class QdrantIndex:
                     self._collection, limit=SCAN_PAGE, offset=offset, with_payload=_KEYS, with_vectors=False
                 )
             for record in records:
-                payload = record.payload or {}
-                yield (
-                    TenantId(payload["tenant"]),
-                    DocumentId(UUID(payload["document"])),
-                    VersionId(UUID(payload["version"])),
-                    ChunkId(UUID(payload["chunk"])),
-                )
+                yield place_of(record.payload or {})
             if offset is None:
                 return
 
@@ -157,14 +151,7 @@ class QdrantIndex:
                 _DENSE: np.asarray(point.dense, dtype=np.float32).tolist(),
                 _BM25: models.SparseVector(indices=list(point.sparse.indices), values=list(point.sparse.values)),
             },
-            payload={
-                "tenant": point.tenant,
-                "document": str(point.document),
-                "version": str(point.version),
-                "chunk": str(point.chunk),
-                "allow": list(point.allow),
-                "deny": list(point.deny),
-            },
+            payload=payload_of(point),
         )
 
     def _create(self, dim: int) -> None:
