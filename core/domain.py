@@ -131,7 +131,10 @@ class ParsedDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """A retrievable passage. `text` is `canonical[span.start:span.end]`; `header` is context and never part of it."""
+    """A retrievable passage. `text` is `canonical[span.start:span.end]`; `header` is context and never part of it.
+
+    `tokens` is what the embedder reads of both; None where it was not counted, as in what is read back.
+    """
 
     id: ChunkId
     tenant: TenantId
@@ -144,6 +147,7 @@ class Chunk:
     headings: tuple[str, ...] = ()
     page_first: int | None = None
     page_last: int | None = None
+    tokens: int | None = field(default=None, compare=False)
 
     @property
     def embedded_text(self) -> str:

@@ -1,9 +1,11 @@
 """The upload use case: bytes first, durable; then everything else in one transaction; then the answer."""
 
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import partial
+from typing import BinaryIO, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -11,7 +13,16 @@ from core.access import parse_principal
 from core.blobs import BlobStore
 from core.db.access import may_write, visible
 from core.db.audit import record
-from core.db.blobs import BATCH, collect_blobs, has_taken_in, unknown_blobs
+from core.db.blobs import (
+    HOLD_SECONDS,
+    Collected,
+    collect_blobs,
+    confirm_receipts,
+    has_taken_in,
+    unknown_blobs,
+    unreferenced_blobs,
+    while_short,
+)
 from core.db.documents import (
     Accepted,
     DocumentStatus,
@@ -29,8 +40,13 @@ from core.ids import DocumentId, TenantId
 from core.names import document_name, source_name
 
 BLOB_GRACE_SECONDS = 3_600.0  # An unreferenced blob stays so long: an upload of the same bytes may be under way.
+MOST_COLLECTED = 50_000  # Of the blobs that have a row, in one go: what is left waits for the next.
+AT_ONCE = 20  # Blobs that are removed under the lock that an upload takes, before others have their turn.
+TURN_SECONDS = 0.01  # Between two turns of removing: whoever waits for the lock has it.
 MAX_KEY_CHARS = 255
 MAX_ENTRIES = 1_000  # Allow and deny entries of one upload.
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +128,13 @@ class Intake:
                 return 0
         with self._database.transaction() as session:
             forget_old_keys(session)
-        removed = 0
-        more = True
-        while more:
-            with self._database.transaction() as session:
-                some = collect_blobs(session, self._blobs, older_than=older_than)
-            removed += some
-            more = some > 0
+        began = time.monotonic()
+        with self._database.reading() as session:
+            doomed = unreferenced_blobs(session, older_than=older_than, limit=MOST_COLLECTED)
+        removed = self._in_turns(doomed, partial(self._remove_unreferenced, older_than))
+        with self._database.transaction() as session:
+            # As of when the list was made: what has become old enough since then is no reason to wait.
+            confirm_receipts(session, older_than=older_than + time.monotonic() - began)
         stored = set(self._blobs.tenants())
         with self._database.reading() as session:
             tenants = list_tenants(session)
@@ -129,23 +145,45 @@ class Intake:
         return removed
 
     def _collect_orphans(self, tenant: TenantId, older_than: float) -> int:
-        removed = 0
         stored = [blob.hash for blob in self._blobs.list(tenant)]
         with self._database.reading() as session:
             suspects = unknown_blobs(session, tenant, stored)
-        for start in range(0, len(suspects), BATCH):
+        return self._in_turns(suspects, partial(self._remove_orphans, tenant, older_than))
+
+    def _in_turns(self, doomed: Sequence[T], remove: Callable[[Session, Sequence[T]], Collected]) -> int:
+        """Remove a few at a time: the store may be slow, and nobody writes to the catalogue meanwhile."""
+        removed = seen = 0
+        while seen < len(doomed):
             with self._database.transaction() as session:  # the lock that an upload takes; asked again under it
-                for orphan in unknown_blobs(session, tenant, suspects[start : start + BATCH]):
-                    removed += self._blobs.delete(tenant, orphan, min_age_seconds=older_than)
+                turn = remove(session, doomed[seen : seen + AT_ONCE])
+            seen, removed = seen + turn.seen, removed + turn.removed
+            time.sleep(TURN_SECONDS)
         return removed
 
+    def _remove_unreferenced(
+        self, older_than: float, session: Session, some: Sequence[tuple[TenantId, str]]
+    ) -> Collected:
+        return collect_blobs(session, self._blobs, some, older_than=older_than)
+
+    def _remove_orphans(self, tenant: TenantId, older_than: float, session: Session, some: Sequence[str]) -> Collected:
+        orphans = set(unknown_blobs(session, tenant, some))
+        seen = removed = 0
+        for hash_ in while_short(some, HOLD_SECONDS):
+            seen += 1
+            removed += hash_ in orphans and self._blobs.delete(tenant, hash_, min_age_seconds=older_than)
+        return Collected(seen=seen, removed=removed)
+
     def _collect_removed(self, tenant: TenantId) -> int:
-        removed, some = 0, BATCH
-        while some == BATCH:
+        removed, limit, more = 0, AT_ONCE, True
+        while more:
+            begun = time.monotonic()
             with self._database.transaction() as session:
                 # A tenant of this name that is added anew, and its uploads, come wholly before this or wholly after.
-                some = self._blobs.remove_tenant(tenant, limit=BATCH) if hold_absent(session, tenant) else 0
-            removed += some
+                some = self._blobs.remove_tenant(tenant, limit=limit) if hold_absent(session, tenant) else 0
+            removed, more = removed + some, some == limit
+            if time.monotonic() - begun > HOLD_SECONDS:
+                limit = max(1, limit // 2)
+            time.sleep(TURN_SECONDS)
         return removed
 
 

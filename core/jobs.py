@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from celery import Celery  # type: ignore[import-untyped]  # it ships no types
 
+from core.db.index_tasks import has_due_task
 from core.db.session import Database
 from core.db.wakeups import Wakeup, drain
 from core.errors import FootnoteError, InvalidInput, Unavailable
@@ -23,6 +24,7 @@ TASK = "footnote.work"
 RELAYED_AT_ONCE = 200
 POLL_SECONDS = 1.0
 LONGEST_BACK_OFF_SECONDS = 10.0
+ENOUGH_MESSAGES = 16  # More of them waiting wake nobody sooner: who wakes goes on until nothing is due.
 BROKER_SECONDS = 2.0  # A broker that does not take a message in this time has not taken it.
 
 
@@ -42,10 +44,14 @@ def celery_app(settings: Settings) -> Celery:
             # A message unacknowledged for so long goes to somebody else: never a recovery, only a nuisance,
             # and harmless: the second one finds nothing to claim. It should exceed the longest task twice over.
             "visibility_timeout": settings.visibility_seconds,
+            "unacked_restore_throttle": 1,  # Looked for every 10 s; kombu by itself looks every tenth time alone.
             "socket_timeout": BROKER_SECONDS,
             "socket_connect_timeout": BROKER_SECONDS,
             "retry_on_timeout": False,
         }
+    elif broker.startswith("amqp"):
+        # Out of memory, RabbitMQ reads no more from who publishes. Reading has no limit: a worker waits for hours.
+        options = {"write_timeout": BROKER_SECONDS}
     app = Celery("footnote", broker=broker, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
@@ -70,12 +76,16 @@ def celery_app(settings: Settings) -> Celery:
 class Relay:
     """Sends the messages that rows announce; a row goes once the broker has its message.
 
-    The broker may be away, wiped or slow: the rows wait, and nobody who uploads notices.
+    The broker may be away, wiped or slow: the rows wait, and nobody who uploads notices. What the index has to change,
+    access and removals, has no row of that kind: when woken, the relay looks for such tasks, and `ring`s for them.
     """
 
-    def __init__(self, database: Database, send: Callable[[Wakeup], None]) -> None:
+    def __init__(
+        self, database: Database, send: Callable[[Wakeup], None], *, ring: Callable[[], None] = lambda: None
+    ) -> None:
         self._database = database
         self._send = send
+        self._ring = ring
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
@@ -107,19 +117,32 @@ class Relay:
                 self._send(wakeup)
         return len(wakeups)
 
+    def ring_for_tasks(self) -> None:
+        """Ring once if the index has something to change now.
+
+        :raises Unavailable: the broker or the database does not answer; the reconciler rings later.
+        """
+        with self._database.reading() as session:
+            due = has_due_task(session)
+        if due:
+            self._ring()
+
     def _run(self) -> None:
-        wait = POLL_SECONDS
+        wait, woken = POLL_SECONDS, False
         while not self._stopping.is_set():
             try:
                 count = self.run_once()
+                if woken:
+                    self.ring_for_tasks()
+                    woken = False
                 wait = POLL_SECONDS
             except Exception as error:  # Without this thread nobody would be rung any more.
                 log.warning("relay_failed", exc_info=None if isinstance(error, FootnoteError) else error)
-                count = 0
                 wait = min(2 * wait, LONGEST_BACK_OFF_SECONDS)
                 self._stopping.wait(wait)
+                continue
             if not count:
-                self._wake.wait(wait)
+                woken = self._wake.wait(wait)
                 self._wake.clear()
 
 
@@ -138,7 +161,10 @@ def waiting_messages(app: Celery, queue: str) -> int:
     :raises Unavailable: the broker does not answer.
     """
     try:
-        with app.connection_for_write() as connection, connection.channel() as channel:
+        with app.connection_for_write() as connection:
+            if str(connection.transport_cls).startswith("amqp"):
+                connection.transport_options["read_timeout"] = BROKER_SECONDS
+            channel = connection.channel()  # Closed with the connection: to close it takes an answer.
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
     except Exception as error:
         if "NOT_FOUND" in str(error) or "no queue" in str(error):
@@ -146,12 +172,23 @@ def waiting_messages(app: Celery, queue: str) -> int:
         raise Unavailable(f"The broker did not tell the length of a queue ({type(error).__name__}).") from error
 
 
-def ring(app: Celery, queue: str, stage: str = "", *, expires: float | None = None) -> None:
-    """Tell the workers of the queue that there is work; after `expires` seconds the message is worth nothing any more.
+def ring(app: Celery, queue: str, stage: str = "") -> None:
+    """Tell the workers of the queue that there is work.
+
+    Such a message does not expire: clocks of machines differ, and a worker whose clock is ahead would throw it away.
 
     :raises Unavailable: the broker did not take the message.
     """
     try:
-        app.send_task(TASK, args=[queue, stage], queue=queue, retry=False, ignore_result=True, expires=expires)
+        app.send_task(TASK, args=[queue, stage], queue=queue, retry=False, ignore_result=True)
     except Exception as error:  # Whatever kombu's transports throw, and they throw everything.
         raise Unavailable(f"The broker did not take a message ({type(error).__name__}); it is sent again.") from error
+
+
+def ring_unless_many(app: Celery, queue: str) -> None:
+    """`ring`, unless messages enough wait for the queue already: they would pile up while nobody takes them.
+
+    :raises Unavailable: the broker does not answer.
+    """
+    if waiting_messages(app, queue) < ENOUGH_MESSAGES:
+        ring(app, queue)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from core.domain import Span
 
@@ -52,16 +53,19 @@ def sentences(text: str) -> list[Span]:
     boundaries; other line ends count as spaces.
     Abbreviations, initials, decimals and numbering do not end a sentence. Takes linear time.
     """
-    found: list[Span] = []
+    return list(iter_sentences(text))
+
+
+def iter_sentences(text: str) -> Iterator[Span]:
+    """Yield what `sentences` returns."""
     start = 0
-    for end in (*_boundaries(text), len(text)):
+    for end in chain(_boundaries(text), (len(text),)):
         piece = text[start:end]
         trimmed = piece.strip()
         if trimmed:
             lead = len(piece) - len(piece.lstrip())
-            found.append(Span(start=start + lead, end=start + lead + len(trimmed)))
+            yield Span(start=start + lead, end=start + lead + len(trimmed))
         start = end
-    return found
 
 
 def _boundaries(text: str) -> Iterator[int]:

@@ -1,10 +1,19 @@
 """Settings: environment `FOOTNOTE_*`, `.env` or `footnote.toml`. Read once and late, by whoever builds a process."""
 
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+SECRETS = Path("/run/secrets")  # Where containers get theirs: a file for each setting, named like its variable.
 
 
 def default_cache() -> Path:
@@ -35,11 +44,35 @@ class Settings(BaseSettings):
     qdrant_api_key: SecretStr | None = Field(
         default=None, min_length=1, description="API key of that server; `footnote index` asks for it where it is set."
     )
+    qdrant_grpc_port: int | None = Field(
+        default=None, ge=1, le=65_535, description="Port where that server speaks gRPC; unset: REST alone."
+    )
+    qdrant_ca_file: Path | None = Field(
+        default=None, description="PEM file of the authority that signed that server's certificate."
+    )
+    qdrant_prefix: str = Field(
+        default="footnote",
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="First part of the collection's name; each installation on a Qdrant server needs one of its own.",
+    )
     broker_url: SecretStr | None = Field(
         default=None, description="Redis or RabbitMQ that rings workers; unset: embedded mode, with a worker child."
     )
-    blobs: Path | None = Field(
-        default=None, description="Folder of the stored files, shared by all processes; default: in the data directory."
+    blobs: str | None = Field(
+        default=None,
+        description="Folder, or s3://bucket/prefix, of the files of all processes; default: in the data directory.",
+    )
+    s3_endpoint: str | None = Field(default=None, description="URL of the S3 service; unset: Amazon's in the region.")
+    s3_region: str = Field(default="us-east-1", description="Region of the bucket.")
+    s3_access_key: str | None = Field(
+        default=None, description="Access key of the bucket; unset: AWS_* in the environment, then the machine's role."
+    )
+    s3_secret_key: SecretStr | None = Field(default=None, min_length=1, description="Secret of that access key.")
+    s3_ca_file: Path | None = Field(
+        default=None, description="PEM file of the authority that signed that service's certificate."
+    )
+    s3_cache_bytes: int = Field(
+        default=2_000_000_000, gt=0, description="Most bytes of local copies that a data directory keeps of the bucket."
     )
     lease_seconds: float = Field(
         default=60.0, ge=1, description="Work whose worker was not heard of for so long is given to another."
@@ -52,6 +85,11 @@ class Settings(BaseSettings):
     )
 
     max_upload_bytes: int = Field(default=200_000_000, gt=0, description="Largest file that is accepted, in bytes.")
+    min_free_bytes: int = Field(
+        default=500_000_000,
+        ge=0,
+        description="Uploads are refused where fewer bytes than this would stay free on the disk; 0: never for that.",
+    )
     max_request_bytes: int = Field(default=1_000_000, gt=0, description="Largest body of any other request, in bytes.")
     max_query_chars: int = Field(default=8_000, gt=0, description="Longest question or query, in characters.")
 
@@ -63,12 +101,19 @@ class Settings(BaseSettings):
         default=900_000_000, gt=0, description="Most resident memory of one parser child, in bytes."
     )
     parser_output_bytes: int = Field(default=200_000_000, gt=0, description="Largest result of one parse, in bytes.")
+    audit_hour: int = Field(
+        default=2,
+        ge=0,
+        le=23,
+        description="Hour (UTC) from which on a day's comparison of index and catalogue is made.",
+    )
     worker_idle_seconds: float = Field(
         default=20.0, gt=0, description="A worker child with nothing to do for so long ends."
     )
 
     embedder: str = Field(
-        default="openvino:all-MiniLM-L6-v2", description="openvino:MODEL, sentence-transformers:MODEL or hashing:DIM."
+        default="openvino:all-MiniLM-L6-v2",
+        description="openvino:MODEL, openvino-int8:MODEL (faster), sentence-transformers:MODEL or hashing:DIM.",
     )
     embed_threads: int = Field(default=0, ge=0, description="CPU threads of the embedder; 0: all.")
     chunk_tokens: int = Field(default=200, ge=32, description="Most tokens of a chunk, contextual header included.")
@@ -97,13 +142,31 @@ class Settings(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours looks where containers have them
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments beat the environment, which beats `.env`, which beats `footnote.toml`."""
+        """Arguments beat the environment, which beats `.env`, secrets in files, and `footnote.toml`."""
+        secrets = (SecretsSettingsSource(settings_cls, secrets_dir=SECRETS),) if SECRETS.is_dir() else ()
         return (
             init_settings,
             env_settings,
             dotenv_settings,
-            file_secret_settings,
+            *secrets,
             TomlConfigSettingsSource(settings_cls),
         )
+
+
+def told_settings(settings: Settings) -> str:
+    """Return every setting as a line of JSON, secrets too: for a child process, by a pipe that nobody else reads."""
+    return json.dumps({name: _plain(getattr(settings, name)) for name in Settings.model_fields})
+
+
+def settings_as_told(told: str) -> Settings:
+    """Return the settings that `told_settings` told. Each is given, so no environment or file has a say in any."""
+    values: dict[str, Any] = json.loads(told)
+    return Settings(**values)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value) if isinstance(value, Path) else value

@@ -1,6 +1,6 @@
 """Documents on their way in: accepted in one transaction. What is accepted is kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 from uuid import UUID
@@ -21,6 +21,9 @@ from core.domain import StageName
 from core.errors import Conflict, Forbidden, NotFound
 from core.ids import DocumentId, StageId, TenantId, VersionId, uuid7
 from core.names import folder_of
+
+# What a stage that is queued anew has forgotten of the attempts before.
+UNTRIED: Mapping[str, None] = dict.fromkeys(("reason", "detail", "page", "excerpt", "started_at", "finished_at"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,17 +95,29 @@ def accept(session: Session, tenant: TenantId, upload: Upload, *, rights: Rights
 
 def queue_failed(session: Session, tenant: TenantId, version: VersionId) -> bool:
     """Queue the failed stages of a version that has bytes again, attempts forgotten; False if none had failed."""
-    failed = and_(StageRow.tenant == tenant, StageRow.version_id == version, StageRow.state == "failed")
-    rows = session.execute(select(StageRow.id, StageRow.name).where(failed).with_for_update()).all()
+    return bool(queue_all_failed(session, tenant, [version]))
+
+
+def queue_all_failed(session: Session, tenant: TenantId, versions: Collection[VersionId]) -> frozenset[VersionId]:
+    """`queue_failed` for many versions at once; returns those of which something had failed.
+
+    What is done stays done: only the failed stages run again, as if they had never been tried.
+    """
+    failed = and_(StageRow.tenant == tenant, StageRow.version_id.in_(versions), StageRow.state == "failed")
+    rows = session.execute(
+        select(StageRow.id, StageRow.name, StageRow.version_id).where(failed).order_by(StageRow.id).with_for_update()
+    ).all()
+    if not rows:
+        return frozenset()
     moment = now(session)
     session.execute(
         update(StageRow)
-        .where(failed)
-        .values(state="queued", attempt=0, ready_at=moment, reason=None, detail=None, finished_at=None)
+        .where(StageRow.tenant == tenant, StageRow.id.in_([row.id for row in rows]))
+        .values(state="queued", attempt=0, child_deaths=0, ready_at=moment, **UNTRIED)
         .execution_options(synchronize_session=False)
     )
     announce(session, [(tenant, StageId(row.id), StageName(row.name)) for row in rows], moment)
-    return bool(rows)
+    return frozenset(VersionId(row.version_id) for row in rows)
 
 
 def _refuse_name() -> NoReturn:

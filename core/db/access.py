@@ -90,14 +90,22 @@ def visible(session: Session, principal: Principal, documents: Collection[Docume
 
 def may_write(session: Session, principal: Principal, document: DocumentId) -> bool:
     """Return whether the principal may replace, delete or re-assign the document; a denied uploader may not."""
-    if not principal.closure or principal.role == "reader":
-        return False
-    facts = AccessFacts(session, principal.tenant, [document])
-    if document not in facts.documents:
-        return False
-    held = facts.effective(document)
-    uploaded = EffectiveAccess(allow=held.allow | {facts.documents[document].uploader}, deny=held.deny)
-    return may_read(uploaded, principal.closure)
+    return document in writable(session, principal, [document])
+
+
+def writable(session: Session, principal: Principal, documents: Collection[DocumentId]) -> frozenset[DocumentId]:
+    """Return those of the documents that the principal may replace, delete, re-assign or replay."""
+    if not principal.closure or principal.role == "reader" or not documents:
+        return frozenset()
+    facts = AccessFacts(session, principal.tenant, documents)
+    found = set()
+    for document in documents:
+        if document in facts.documents:
+            held = facts.effective(document)
+            uploaded = EffectiveAccess(allow=held.allow | {facts.documents[document].uploader}, deny=held.deny)
+            if may_read(uploaded, principal.closure):
+                found.add(document)
+    return frozenset(found)
 
 
 def entries_of(session: Session, tenant: TenantId, document: DocumentId) -> DocumentAccess:
@@ -218,10 +226,13 @@ def documents_below(
 def queue_access_tasks(session: Session, tenant: TenantId, documents: Collection[DocumentId]) -> None:
     """Have every index write the documents' access anew. Revisions order the writes: a late one cannot undo a newer."""
     moment = now(session)
-    for batch in batches(documents):
+    for batch in batches(sorted(documents)):
+        # Locked in the order in which flips lock them, so that nobody waits in a circle.
+        of_batch = (DocumentRow.tenant == tenant, DocumentRow.id.in_(batch))
+        session.execute(select(DocumentRow.id).where(*of_batch).order_by(DocumentRow.id).with_for_update()).all()
         session.execute(
             update(DocumentRow)
-            .where(DocumentRow.tenant == tenant, DocumentRow.id.in_(batch))
+            .where(*of_batch)
             .values(acl_revision=DocumentRow.acl_revision + 1)
             .execution_options(synchronize_session=False)
         )

@@ -52,7 +52,7 @@ class AnswerEvent:
     data: Mapping[str, Any]
 
 
-def start_answer(
+def start_answer(  # noqa: PLR0913 - the columns of a row, by keyword
     session: Session,
     tenant: TenantId,
     *,
@@ -62,13 +62,14 @@ def start_answer(
     model: str,
     release: UUID | None = None,
     prompt_version: str | None = None,
+    answer: AnswerId | None = None,
 ) -> AnswerId:
-    """Add a running answer to the owner's conversation.
+    """Add a running answer to the owner's conversation; `answer` is a new id, where one is known already.
 
     :raises NotFound: there is no such conversation, or it is somebody else's.
     """
     get_conversation(session, tenant, owner=owner, conversation=conversation)
-    answer = AnswerId(uuid7())
+    answer = answer or AnswerId(uuid7())
     moment = now(session)
     session.execute(
         insert(AnswerRow).values(

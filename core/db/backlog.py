@@ -1,8 +1,10 @@
-"""What is open in the queue of record, for the operator."""
+"""What is open in the queue of record: how much, for the operator, and whether there is any."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, bindparam, exists, func, select
 from sqlalchemy.orm import Session
 
 from core.db.clock import SECOND, now
@@ -40,3 +42,17 @@ def backlog(session: Session) -> list[Backlog]:
         Backlog(name=StageName(name), state=state, count=count, oldest_seconds=max(0, moment - oldest) / SECOND)
         for (name, state), (count, oldest) in sorted(found.items())
     ]
+
+
+def has_open(session: Session, names: Collection[StageName]) -> bool:
+    """Return whether any of these stages is queued, perhaps for later, or leased: whether workers have a future."""
+    given = {"names": list(names)}
+    return any(session.execute(one, given).scalar_one() for one in _open_statements())
+
+
+@cache
+def _open_statements() -> tuple[Select[bool], ...]:
+    # One by one, each the first entry of an index: with OR between them, PostgreSQL might read the table.
+    wanted = StageRow.name.in_(bindparam("names", expanding=True))
+    parts = (StageRow.state == LEASED, waits(suspects=False), waits(suspects=True))
+    return tuple(select(exists().where(part, wanted)) for part in parts)

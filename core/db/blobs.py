@@ -4,10 +4,12 @@ Rows and bytes can disagree for a while after a crash, in one direction only: by
 before the row that needs them, and removed after it.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-from sqlalchemy import and_, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.db.clock import SECOND, now
@@ -16,12 +18,23 @@ from core.db.tables import BlobRow, DeletionReceiptRow, SourceRow, StageResultRo
 from core.ids import TenantId
 
 BATCH = 500  # Parameters per statement and rows per transaction stay small.
+HOLD_SECONDS = 1.0  # A turn of removing that has taken so long ends with the blob it is at.
+
+T = TypeVar("T")
 
 
 class Removable(Protocol):
     """What collecting asks of the blob store; `core.blobs.BlobStore` has it."""
 
     def delete(self, tenant: TenantId, hash: str, *, min_age_seconds: float = 0.0) -> bool: ...  # noqa: A002
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """A turn of removing: how many of the blobs it came to, the first ones of those it was given, and removed."""
+
+    seen: int
+    removed: int
 
 
 def add_references(session: Session, tenant: TenantId, blobs: Mapping[str, int]) -> None:
@@ -40,6 +53,20 @@ def sample_of_blobs(session: Session, limit: int = 20) -> list[tuple[TenantId, s
     """Return the tenant and hash of some blobs that are needed, for a look whether they are where they should be."""
     rows = session.execute(select(BlobRow.tenant, BlobRow.hash).where(BlobRow.references > 0).limit(limit)).all()
     return [(TenantId(row.tenant), row.hash) for row in rows]
+
+
+def stored_sizes(session: Session, tenant: TenantId, hashes: Collection[str]) -> dict[str, int]:
+    """Return the sizes in bytes of those of the tenant's blobs that are known, by hash."""
+    wanted = sorted(set(hashes))
+    found: dict[str, int] = {}
+    for start in range(0, len(wanted), BATCH):
+        rows = session.execute(
+            select(BlobRow.hash, BlobRow.size).where(
+                BlobRow.tenant == tenant, BlobRow.hash.in_(wanted[start : start + BATCH])
+            )
+        )
+        found.update({row.hash: row.size for row in rows})
+    return found
 
 
 def has_taken_in(session: Session) -> bool:
@@ -69,34 +96,58 @@ def drop_references(session: Session, tenant: TenantId, hashes: Sequence[str]) -
     return gone
 
 
-def collect_blobs(session: Session, store: Removable, *, older_than: float, limit: int = BATCH) -> int:
-    """Remove blobs that nothing has needed for `older_than` seconds, with their stage results; return how many.
-
-    At most `limit` per call, so that the transaction stays short: call again while it returns `limit`. It runs under
-    the lock that an upload takes (the write lock on SQLite, the blob's row elsewhere), and the store itself spares
-    bytes written meanwhile. When nothing is left to remove, receipts of deletions that old are confirmed.
-    """
-    cutoff = now(session) - round(older_than * SECOND)
-    doomed = (
+def unreferenced_blobs(session: Session, *, older_than: float, limit: int) -> list[tuple[TenantId, str]]:
+    """Return tenant and hash of blobs that nothing has needed for so many seconds, those not needed longest first."""
+    found = session.execute(
         select(BlobRow.tenant, BlobRow.hash)
-        .where(BlobRow.references == 0, BlobRow.unreferenced_at <= cutoff)
-        .order_by(BlobRow.unreferenced_at)
+        .where(_unreferenced(session, older_than))
+        .order_by(BlobRow.unreferenced_at, BlobRow.tenant, BlobRow.hash)
         .limit(limit)
-        .with_for_update(skip_locked=True)
     )
-    removed, spared = 0, 0
-    for tenant, hash_ in session.execute(doomed).all():
-        if not store.delete(TenantId(tenant), hash_, min_age_seconds=older_than):
-            spared += 1
+    return [(TenantId(row.tenant), row.hash) for row in found]
+
+
+def collect_blobs(
+    session: Session,
+    store: Removable,
+    blobs: Sequence[tuple[TenantId, str]],
+    *,
+    older_than: float,
+    at_most_seconds: float = HOLD_SECONDS,
+) -> Collected:
+    """Remove those of the blobs that nothing has needed for `older_than` seconds still, with their stage results.
+
+    It runs under the lock that an upload takes (the write lock on SQLite, the blob's row elsewhere), and the store
+    itself spares bytes written meanwhile. So that a slow store does not hold that lock, give it few, and go on with
+    the others in another transaction: it ends early when it takes longer than `at_most_seconds`.
+    """
+    old = _unreferenced(session, older_than)
+    seen = removed = 0
+    for tenant, hash_ in while_short(blobs, at_most_seconds):
+        seen += 1
+        this = and_(BlobRow.tenant == tenant, BlobRow.hash == hash_)
+        still = select(BlobRow.hash).where(this, old).with_for_update(skip_locked=True)
+        if session.scalars(still).first() is None:
             continue
-        session.execute(delete(BlobRow).where(BlobRow.tenant == tenant, BlobRow.hash == hash_))
+        if not store.delete(tenant, hash_, min_age_seconds=older_than):
+            continue
+        session.execute(delete(BlobRow).where(this).execution_options(synchronize_session=False))
         session.execute(
-            delete(StageResultRow).where(StageResultRow.tenant == tenant, StageResultRow.output_hash == hash_)
+            delete(StageResultRow)
+            .where(StageResultRow.tenant == tenant, StageResultRow.output_hash == hash_)
+            .execution_options(synchronize_session=False)
         )
         removed += 1
-    if removed + spared < limit:
-        _confirm_receipts(session, cutoff)
-    return removed
+    return Collected(seen=seen, removed=removed)
+
+
+def while_short(items: Iterable[T], at_most_seconds: float) -> Iterator[T]:
+    """Yield the items, the first one in any case, until so many seconds have gone by."""
+    begun = time.monotonic()
+    for item in items:
+        yield item
+        if time.monotonic() - begun >= at_most_seconds:
+            return
 
 
 def unknown_blobs(session: Session, tenant: TenantId, hashes: Sequence[str]) -> list[str]:
@@ -108,9 +159,14 @@ def unknown_blobs(session: Session, tenant: TenantId, hashes: Sequence[str]) -> 
     return [hash_ for hash_ in hashes if hash_ not in known]
 
 
-def _confirm_receipts(session: Session, cutoff: int) -> None:
-    # Everything unreferenced until the cutoff is gone, or needed again by another document: so deletions whose
-    # catalogue part was done by then have nothing of their own left.
+def confirm_receipts(session: Session, *, older_than: float) -> None:
+    """Confirm that the bytes of deleted documents are gone, of tenants of whom nothing that old is left to remove.
+
+    A blob that was spared, or that is being removed by somebody else, keeps its row: nothing is confirmed before it.
+    """
+    # What was unreferenced until then is gone, or needed again by another document: so deletions whose catalogue part
+    # was done by then have nothing of their own left.
+    cutoff = now(session) - round(older_than * SECOND)
     catalogue = aliased(DeletionReceiptRow)
     session.execute(
         update(DeletionReceiptRow)
@@ -127,7 +183,21 @@ def _confirm_receipts(session: Session, cutoff: int) -> None:
                     catalogue.confirmed_at <= cutoff,
                 )
             ),
+            ~exists(
+                select(1)
+                .select_from(BlobRow)
+                .where(
+                    BlobRow.tenant == DeletionReceiptRow.tenant,
+                    BlobRow.references == 0,
+                    BlobRow.unreferenced_at <= cutoff,
+                )
+            ),
         )
         .values(confirmed_at=now(session))
         .execution_options(synchronize_session=False)
     )
+
+
+def _unreferenced(session: Session, older_than: float) -> ColumnElement[bool]:
+    cutoff = now(session) - round(older_than * SECOND)
+    return and_(BlobRow.references == 0, BlobRow.unreferenced_at <= cutoff)

@@ -1,25 +1,43 @@
 """The queue of record: who works on which stage, until when, and who comes next.
 
-A stage is claimed by lease. Every claim raises its fence, and results commit only under the claimer's own fence, so
-at most one worker's result counts however many believe that the stage is theirs. Leases are compared by the
-database's clock alone.
+A stage is claimed by lease; what becomes of leases is in `core.db.leases`. Every claim raises its fence, and results
+commit only under the claimer's own fence, so at most one worker's result counts however many believe that the stage is
+theirs. Leases are compared by the database's clock alone.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import String, and_, case, column, exists, func, literal, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Select,
+    String,
+    and_,
+    bindparam,
+    case,
+    column,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from core.db.base import UuidKey
+from core.db.base import UuidKey, db_now
 from core.db.clock import SECOND, now
 from core.db.matching import with_keys
 from core.db.tables import DocumentRow, StageRow, TurnRow, VersionRow
 from core.db.turns import (
     LEASED,
+    LONG,
+    LONG_TURN,
     SUSPECT_AFTER,
     Candidate,
     in_turn,
@@ -27,7 +45,6 @@ from core.db.turns import (
     lanes,
     queued_in_turn,
     take_turns,
-    waits,
 )
 from core.domain import StageName
 from core.ids import DocumentId, IndexId, StageId, TenantId, VersionId
@@ -37,8 +54,9 @@ from core.ids import DocumentId, IndexId, StageId, TenantId, VersionId
 class ClaimedStage:
     """A stage that the holder may work on, with what the work needs to know.
 
-    `attempt` counts this claim too: 1 at the first. `input_hash` is what the stage before put out; for parse, the hash
-    of the blob. `media_type` and `parsed_hash` are None until parsing is done.
+    `attempt` counts this claim too: 1 at the first. `child_deaths` counts how often its parser's own child was killed
+    before; deaths of whole workers are among the attempts alone. `input_hash` is what the stage before put out; for
+    parse, the hash of the blob. `media_type` and `parsed_hash` are None until parsing is done.
     """
 
     tenant: TenantId
@@ -49,11 +67,17 @@ class ClaimedStage:
     index_id: IndexId
     fence: int
     attempt: int
+    child_deaths: int
     input_hash: str | None
     blob_hash: str
     document_name: str
     media_type: str | None
     parsed_hash: str | None
+
+    @property
+    def long(self) -> bool:
+        """Whether the document was found to be a long one, and waits with its like (`set_aside`)."""
+        return self.name is StageName.CHUNK and self.index_id == LONG
 
 
 def claim(
@@ -65,6 +89,7 @@ def claim(
     lease_seconds: float,
     index_ids: Collection[IndexId] | None = None,
     suspects: bool | None = None,
+    long: bool | None = None,
 ) -> list[ClaimedStage]:
     """Lease up to `limit` stages of these names, and return them.
 
@@ -76,15 +101,15 @@ def claim(
 
     `suspects` says whether to claim only stages that were attempted `SUSPECT_AFTER` times or more, only others, or
     (None) any. Suspects are to be claimed one at a time, by who has nothing else in hand: so whatever is attempted
-    more often than that failed, or killed its worker, by itself.
+    more often than that failed, or killed its worker, by itself. `long` says the same of what was `set_aside`.
     """
     moment = now(session)
     # Where several writers may be at it, more than wanted: others may be locking the first of them in this moment.
     one_writer = session.get_bind().dialect.name == "sqlite"
     fetched = limit if one_writer else 4 * limit
-    wanted = lanes(session, names, index_ids, suspects=suspects)
+    wanted = lanes(session, names, index_ids, suspects=suspects, long=long)
     while True:
-        candidates = _lapsed(session, names, moment, fetched, index_ids, suspects=suspects)
+        candidates = _lapsed(session, names, moment, fetched, index_ids, suspects=suspects, long=long)
         for lane in wanted:
             candidates += queued_in_turn(session, lane, moment, fetched)
         order = {(one.tenant, one.id): one for one in in_turn(candidates)[:fetched]}
@@ -104,6 +129,8 @@ def claim(
             lease_owner=owner,
             lease_until=moment + round(lease_seconds * SECOND),
             started_at=func.coalesce(StageRow.started_at, moment),
+            progress=None,
+            progressed_at=moment,
         )
         .execution_options(synchronize_session=False)
     )
@@ -119,6 +146,7 @@ def claim(
             index_id=IndexId(row.index_id),
             fence=row.fence + 1,
             attempt=row.attempt + 1,
+            child_deaths=row.child_deaths,
             input_hash=row.input_hash,
             blob_hash=versions[row.tenant, row.version_id].blob_hash,
             document_name=versions[row.tenant, row.version_id].document_name,
@@ -129,101 +157,33 @@ def claim(
     ]
 
 
-def held(session: Session, claimed: Sequence[ClaimedStage]) -> list[ClaimedStage]:
-    """Return those of the claims that still hold, and lock their stages until the end of the transaction.
-
-    A claim ends when the stage is taken over, given up or cancelled; a lease that lapsed unnoticed still holds.
-    """
-    if not claimed:
-        return []
-    rows = session.execute(
-        select(StageRow.tenant, StageRow.id, StageRow.fence)
-        .where(with_keys(StageRow, [(stage.tenant, stage.id) for stage in claimed]), StageRow.state == "leased")
-        .order_by(StageRow.tenant, StageRow.id)
-        .with_for_update()
-    ).all()
-    fences = {(row.tenant, row.id): row.fence for row in rows}
-    return [stage for stage in claimed if fences.get((stage.tenant, stage.id)) == stage.fence]
-
-
-def renew(session: Session, claimed: Sequence[ClaimedStage], lease_seconds: float) -> list[ClaimedStage]:
-    """Hold the leases for so long from now (the heartbeat), and return the claims that still hold."""
-    kept = held(session, claimed)
-    _set(session, kept, lease_until=now(session) + round(lease_seconds * SECOND))
-    return kept
-
-
-def release(session: Session, claimed: Sequence[ClaimedStage]) -> None:
-    """Give the stages back unattempted; claims that no longer hold are nobody's to give."""
-    _set(
-        session,
-        held(session, claimed),
-        state="queued",
-        attempt=StageRow.attempt - 1,
-        lease_owner=None,
-        lease_until=None,
-    )
-
-
-def reclaim_all(session: Session) -> int:
-    """Queue every leased stage again, and return how many there were. It counts as no attempt.
-
-    For the embedded mode alone: whoever holds the data directory's lock knows that no other worker lives.
-    """
-    done = session.execute(
-        update(StageRow)
-        .where(StageRow.state == LEASED)
-        .values(
-            state="queued",
-            attempt=case((StageRow.attempt > 0, StageRow.attempt - 1), else_=0),
-            lease_owner=None,
-            lease_until=None,
-        )
-        .returning(StageRow.id)
-        .execution_options(synchronize_session=False)
-    )
-    return len(done.all())
-
-
-def reclaim_owned(session: Session, owner: str, *, counted: bool = True) -> int:
-    """Queue again what a worker that is known to be dead held, and return how many stages that were.
-
-    Each counts as an attempt: a stage that kills its worker must not be tried for ever. With `counted` False it does
-    not, because the worker was told to end.
-    """
-    before = case((StageRow.attempt > 0, StageRow.attempt - 1), else_=0)
-    done = session.execute(
-        update(StageRow)
-        .where(StageRow.state == LEASED, StageRow.lease_owner == owner)
-        .values(state="queued", attempt=StageRow.attempt if counted else before, lease_owner=None, lease_until=None)
-        .returning(StageRow.id)
-        .execution_options(synchronize_session=False)
-    )
-    return len(done.all())
-
-
 def has_claimable(
     session: Session,
     names: Collection[StageName],
     *,
     index_ids: Collection[IndexId] | None = None,
     suspects: bool | None = None,
+    long: bool | None = None,
 ) -> bool:
     """Return whether `claim` would find something now."""
-    moment = now(session)
-    if _lapsed(session, names, moment, 1, index_ids, suspects=suspects):
+    moment = _now_planned_once(session)
+    if _lapsed(session, names, moment, 1, index_ids, suspects=suspects, long=long):
         return True
-    return any(is_ready(session, lane, moment) for lane in lanes(session, names, index_ids, suspects=suspects))
+    wanted = lanes(session, names, index_ids, suspects=suspects, long=long)
+    return any(is_ready(session, lane, moment) for lane in wanted)
 
 
-def has_open(session: Session, names: Collection[StageName]) -> bool:
-    """Return whether any of these stages is queued, perhaps for later, or leased: whether workers have a future."""
-    # One by one, each the first entry of an index: with OR between them, PostgreSQL might read the table.
-    leased = exists().where(StageRow.state == LEASED, StageRow.name.in_(names))
-    if session.execute(select(leased)).scalar_one():
-        return True
-    queued = (exists().where(waits(suspects=part), StageRow.name.in_(names)) for part in (False, True))
-    return any(session.execute(select(one)).scalar_one() for one in queued)
+def _now_planned_once(session: Session) -> int:
+    """Return the database's time of now, and have PostgreSQL use its plans again until the end of the transaction.
+
+    From some ten thousand stages on it believes that it pays to plan anew, which takes as long as the answer.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return now(session)
+    return int(session.execute(_NOW_PLANNED_ONCE).one()[0])
+
+
+_NOW_PLANNED_ONCE = select(db_now(), func.set_config("plan_cache_mode", "force_generic_plan", true()))
 
 
 def _lapsed(
@@ -234,22 +194,39 @@ def _lapsed(
     index_ids: Collection[IndexId] | None,
     *,
     suspects: bool | None,
+    long: bool | None,
 ) -> list[Candidate]:
     """Return up to `limit` stages whose lease has lapsed: few, for no more are leased than workers have in hand."""
-    statement = (
-        select(StageRow.tenant, StageRow.id, StageRow.name, StageRow.ready_at, TurnRow.served_at)
-        .outerjoin(TurnRow, and_(TurnRow.tenant == StageRow.tenant, TurnRow.name == StageRow.name))
-        .where(StageRow.state == LEASED, StageRow.name.in_(names), StageRow.lease_until <= moment)
-    )
+    given = {"names": list(names), "moment": moment, "most": limit}
     if index_ids is not None:
-        statement = statement.where(StageRow.index_id.in_(("", *index_ids)))
+        given["index_ids"] = ["", LONG, *index_ids]
+    statement = _lapsed_statement(of_indexes=index_ids is not None, suspects=suspects, long=long)
+    return [
+        Candidate(tenant=row.tenant, id=row.id, turn=row.turn, ready_at=row.ready_at, served_at=row.served_at)
+        for row in session.execute(statement, given)
+    ]
+
+
+@cache  # Built once: it is asked ten times a second, and composing it takes longer than the answer.
+def _lapsed_statement(*, of_indexes: bool, suspects: bool | None, long: bool | None) -> Select[Any]:
+    is_long = and_(StageRow.name == StageName.CHUNK.value, StageRow.index_id == LONG)
+    turn = case((is_long, LONG_TURN), else_=StageRow.name)
+    statement = (
+        select(StageRow.tenant, StageRow.id, turn.label("turn"), StageRow.ready_at, TurnRow.served_at)
+        .outerjoin(TurnRow, and_(TurnRow.tenant == StageRow.tenant, TurnRow.name == turn))
+        .where(
+            StageRow.state == LEASED,
+            StageRow.name.in_(bindparam("names", expanding=True)),
+            StageRow.lease_until <= bindparam("moment"),
+        )
+    )
+    if of_indexes:
+        statement = statement.where(StageRow.index_id.in_(bindparam("index_ids", expanding=True)))
     if suspects is not None:
         statement = statement.where(StageRow.attempt >= SUSPECT_AFTER if suspects else StageRow.attempt < SUSPECT_AFTER)
-    rows = session.execute(statement.order_by(StageRow.lease_until, StageRow.id).limit(limit))
-    return [
-        Candidate(tenant=row.tenant, id=row.id, name=row.name, ready_at=row.ready_at, served_at=row.served_at)
-        for row in rows
-    ]
+    if long is not None:
+        statement = statement.where(is_long if long else not_(is_long))
+    return statement.order_by(StageRow.lease_until, StageRow.id).limit(bindparam("most", type_=BigInteger))
 
 
 def _locked(session: Session, order: Mapping[tuple[str, UUID], Candidate], moment: int, limit: int | None) -> list[Any]:
@@ -270,6 +247,7 @@ def _locked(session: Session, order: Mapping[tuple[str, UUID], Candidate], momen
         StageRow.index_id,
         StageRow.fence,
         StageRow.attempt,
+        StageRow.child_deaths,
         StageRow.input_hash,
     ).where(still)
     if limit is None:
@@ -308,13 +286,3 @@ def _versions(session: Session, rows: Sequence[Any]) -> dict[tuple[str, UUID], A
         .where(with_keys(VersionRow, {(row.tenant, row.version_id) for row in rows}))
     )
     return {(row.tenant, row.id): row for row in found}
-
-
-def _set(session: Session, stages: Sequence[ClaimedStage], **values: object) -> None:
-    if stages:
-        session.execute(
-            update(StageRow)
-            .where(with_keys(StageRow, [(stage.tenant, stage.id) for stage in stages]))
-            .values(**values)
-            .execution_options(synchronize_session=False)
-        )

@@ -79,9 +79,11 @@ def forget_users(session: Session, tenant: TenantId, users: Collection[str]) -> 
         )
 
 
-def create_conversation(session: Session, tenant: TenantId, *, owner: str, question: str) -> ConversationId:
-    """Begin a conversation, titled by its first question."""
-    conversation = ConversationId(uuid7())
+def create_conversation(
+    session: Session, tenant: TenantId, *, owner: str, question: str, conversation: ConversationId | None = None
+) -> ConversationId:
+    """Begin a conversation, titled by its first question; `conversation` is a new id, where one is known already."""
+    conversation = conversation or ConversationId(uuid7())
     moment = now(session)
     title = " ".join(question.split())
     session.execute(

@@ -12,12 +12,20 @@ from core.db.blobs import drop_references
 from core.db.clock import now
 from core.db.index_tasks import queue_task
 from core.db.receipts import confirm, note_removed, open_receipt
-from core.db.tables import AccessEntryRow, ChunkRow, DocumentRow, EmbeddingRow, StageRow, VersionRow
+from core.db.tables import (
+    AccessEntryRow,
+    ChunkRow,
+    DocumentRow,
+    EmbeddingRow,
+    IndexTaskRow,
+    StageRow,
+    VersionRow,
+)
+from core.db.turns import OPEN
 from core.errors import NotFound
 from core.ids import DocumentId, TenantId, VersionId
 
 BATCH = 500
-OPEN = ("waiting", "queued", "leased")
 
 
 def delete_document(session: Session, tenant: TenantId, document: DocumentId, actor: str) -> None:
@@ -73,9 +81,16 @@ def purge_catalogue(session: Session, tenant: TenantId, document: DocumentId) ->
     ).all()
     if not rows:  # It was purged before; the receipt tells of that time.
         return
-    chunks, vectors = _remove_chunks(session, tenant, [VersionId(row.id) for row in rows])
+    versions = [VersionId(row.id) for row in rows]
+    chunks, vectors = _remove_chunks(session, tenant, versions)
     unneeded = drop_references(session, tenant, [hash_ for row in rows for hash_ in row[1:] if hash_])
-    for table in (AccessEntryRow, StageRow, VersionRow):
+    for start in range(0, len(versions), BATCH):  # No index leads from a document to its stages.
+        session.execute(
+            delete(StageRow)
+            .where(StageRow.tenant == tenant, StageRow.version_id.in_(versions[start : start + BATCH]))
+            .execution_options(synchronize_session=False)
+        )
+    for table in (AccessEntryRow, VersionRow):
         session.execute(
             delete(table)
             .where(table.tenant == tenant, table.document_id == document)
@@ -140,6 +155,11 @@ def _bury(session: Session, tenant: TenantId, document: DocumentId, moment: int)
         select(VersionRow.id).where(VersionRow.tenant == tenant, VersionRow.document_id == document)
     ).all()
     cancel_stages(session, tenant, [VersionId(version) for version in versions])
+    session.execute(  # Nobody writes payloads of what is about to go; of a large folder there may be very many.
+        delete(IndexTaskRow)
+        .where(IndexTaskRow.tenant == tenant, IndexTaskRow.document_id == document, IndexTaskRow.kind == "access")
+        .execution_options(synchronize_session=False)
+    )
     queue_task(session, tenant, "purge_document", document)
     open_receipt(session, tenant, document)
 

@@ -2,19 +2,22 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.errors import FootnoteError, StorageFull, Unavailable
 
-HEAD = "0003"  # The newest migration; a test compares it with the folder, so that start-up need not import Alembic.
+HEAD = "0007"  # The newest migration; a test compares it with the folder, so that start-up need not import Alembic.
 BUSY_SECONDS = 30.0  # How long a writer waits for another one before it gives up.
+LOOK_SECONDS = 0.001  # How often it looks meanwhile.
 
 _FULL = {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"}  # the second: no room for the file that readers share
 _BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED"}
@@ -125,10 +128,35 @@ def _begin_sqlite(connection: Connection) -> None:
         cursor.execute(f"PRAGMA query_only={'ON' if mode == 'read' else 'OFF'}")
         if mode == "migrate":
             cursor.execute("PRAGMA foreign_keys=OFF")  # Rebuilding a table must not cascade; no effect once begun.
-        # A deferred transaction that reads and then writes can fail with SQLITE_BUSY at once; IMMEDIATE waits its turn.
-        cursor.execute("BEGIN" if mode == "read" else "BEGIN IMMEDIATE")
+        if mode == "read":
+            cursor.execute("BEGIN")
+        else:
+            _begin_writing(cursor)
     finally:
         cursor.close()
+
+
+def _begin_writing(cursor: DBAPICursor) -> None:
+    """Take the lock of the one writer that there can be, as soon as another process lets it go.
+
+    SQLite's own waiting sleeps for ever longer, up to 100 ms, and whoever comes back at once overtakes it: a question
+    would wait for the whole of an import that goes on. A deferred transaction that reads and then writes can fail at
+    once, so it is taken before anything is read.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    cursor.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() > deadline:
+                    raise
+            else:
+                return
+            time.sleep(LOOK_SECONDS)
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1_000)}")
 
 
 @contextmanager
@@ -166,6 +194,11 @@ def _ours_of_sqlite(error: sqlite3.Error) -> FootnoteError | None:
     name = getattr(error, "sqlite_errorname", None) or ""
     if name in _FULL:
         return StorageFull("The disk is full; nothing was changed. Free some space and try again.")
-    if any(name.startswith(busy) for busy in _BUSY):
+    if _is_busy(error):
         return Unavailable("The catalogue is busy with another write; nothing was changed. Try again.")
     return None
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    name = getattr(error, "sqlite_errorname", None) or ""
+    return any(name.startswith(busy) for busy in _BUSY)

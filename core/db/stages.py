@@ -12,27 +12,18 @@ from typing import Any, TypeVar
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from core.db.backlog import Backlog, backlog
+from core.db.backlog import Backlog, backlog, has_open
 from core.db.blobs import add_references, drop_references
-from core.db.claiming import (
-    ClaimedStage,
-    claim,
-    has_claimable,
-    has_open,
-    held,
-    reclaim_all,
-    reclaim_owned,
-    release,
-    renew,
-)
+from core.db.claiming import ClaimedStage, claim, has_claimable
 from core.db.clock import SECOND, now
 from core.db.index_tasks import queue_task
+from core.db.leases import held, reclaim_all, reclaim_owned, release, renew, set_aside
 from core.db.stage_results import record_stage_result, replace_stage_result, stage_result
 from core.db.tables import StageRow, VersionRow
 from core.db.turns import SUSPECT_AFTER
 from core.db.wakeups import announce
 from core.domain import Reason, StageName
-from core.errors import LeaseLost
+from core.errors import FootnoteError, LeaseLost
 from core.ids import StageId, TenantId, VersionId
 
 __all__ = [
@@ -42,6 +33,7 @@ __all__ = [
     "Failed",
     "Finished",
     "VersionFacts",
+    "asked_delay",
     "backlog",
     "claim",
     "fail",
@@ -59,6 +51,7 @@ __all__ = [
     "replace_stage_result",
     "retry_delay",
     "retry_later",
+    "set_aside",
     "stage_result",
 ]
 
@@ -67,7 +60,8 @@ FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 300.0
 LONGEST_WAIT_SECONDS = 60.0  # For a part that does not answer: it may be back at any moment.
 UNLEASED: Mapping[str, Any] = {"lease_owner": None, "lease_until": None}
-MAX_DETAIL = 2_000  # Characters of a log excerpt that are kept with a failed stage.
+MAX_DETAIL = 2_000  # Characters of what was seen of a document that are kept with its failed stage.
+MAX_EXCERPT = 4_000  # Characters of a log that are kept with a failed stage, the last ones.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +90,16 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A stage that failed for good. `detail`: what was seen of this very document, with the page where known."""
+    """A stage that failed for good. `detail`: what was seen of this very document; `page`: the one at fault, from 1.
+
+    `excerpt` is a piece of the log that holds nothing of the document's content: all who may see the document see it.
+    """
 
     stage: ClaimedStage
     reason: Reason
     detail: str | None = None
+    page: int | None = None
+    excerpt: str | None = None
     facts: VersionFacts = field(default_factory=VersionFacts)
 
 
@@ -132,12 +131,21 @@ def finish_many(session: Session, finished: Sequence[Finished]) -> list[Finished
     return kept
 
 
-def fail(session: Session, claimed: ClaimedStage, reason: Reason, detail: str | None = None) -> None:
+def fail(
+    session: Session,
+    claimed: ClaimedStage,
+    reason: Reason,
+    detail: str | None = None,
+    *,
+    page: int | None = None,
+    excerpt: str | None = None,
+) -> None:
     """Mark the stage, and so its version, as failed until somebody retries it. Raises `LeaseLost`.
 
     An earlier version that is searchable stays so.
     """
-    if not fail_many(session, [Failed(stage=claimed, reason=reason, detail=detail)]):
+    failed = Failed(stage=claimed, reason=reason, detail=detail, page=page, excerpt=excerpt)
+    if not fail_many(session, [failed]):
         raise _lost(claimed)
 
 
@@ -154,6 +162,8 @@ def fail_many(session: Session, failed: Sequence[Failed]) -> list[Failed]:
                 "state": "failed",
                 "reason": one.reason.value,
                 "detail": one.detail and one.detail[:MAX_DETAIL],
+                "page": one.page,
+                "excerpt": one.excerpt and one.excerpt[-MAX_EXCERPT:],
                 "finished_at": moment,
                 **UNLEASED,
             }
@@ -173,6 +183,17 @@ def retry_delay(attempt: int) -> float:
     return delay * (0.5 + secrets.randbelow(1_000) / 2_000)
 
 
+def asked_delay(error: BaseException) -> float | None:
+    """Return how many seconds to wait because the error says that whoever refused asks for it; None: it does not.
+
+    Never less than was asked, up to 5 min, and up to a quarter more by chance, so that not all come back at once.
+    """
+    asked = error.retry_after if isinstance(error, FootnoteError) else None
+    if asked is None:
+        return None
+    return min(LONGEST_DELAY_SECONDS, max(FIRST_DELAY_SECONDS, asked)) * (1 + secrets.randbelow(1_000) / 4_000)
+
+
 def retry_later(
     session: Session,
     claimed: ClaimedStage,
@@ -181,11 +202,12 @@ def retry_later(
     detail: str | None = None,
     *,
     counted: bool = True,
+    child_died: bool = False,
 ) -> None:
     """Queue the stage again in `delay` seconds (default: growing with its attempts). Raises `LeaseLost`.
 
     With `counted` False this was no attempt: some part that every document needs did not answer. The delay then grows
-    with the time since the stage was first claimed, up to a minute.
+    with the time since the stage was first claimed, up to a minute. `child_died`: its parser's own child was killed.
     """
     if not held(session, [claimed]):
         raise _lost(claimed)
@@ -200,6 +222,7 @@ def retry_later(
                 "id": claimed.id,
                 "state": "queued",
                 "attempt": claimed.attempt if counted else max(0, claimed.attempt - 1),
+                "child_deaths": claimed.child_deaths + child_died,
                 "ready_at": moment + round(delay * SECOND),
                 "reason": reason and reason.value,
                 "detail": detail and detail[:MAX_DETAIL],
@@ -220,6 +243,7 @@ def _waiting_delay(session: Session, claimed: ClaimedStage, moment: int) -> floa
 def end_stages(session: Session, outputs: Sequence[tuple[ClaimedStage, str | None]], moment: int) -> None:
     """Mark stages as done with these outputs, for callers that have made sure, with `held`, that they may."""
     done = {"state": "done", "finished_at": moment, "progress": 1.0, "reason": None, "detail": None, **UNLEASED}
+    done["refilled_at"] = None
     _update(
         session,
         [{"tenant": stage.tenant, "id": stage.id, "output_hash": output, **done} for stage, output in outputs],

@@ -1,7 +1,5 @@
 """What became of each document: the one answer of upload, status and listing."""
 
-import base64
-import binascii
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -12,16 +10,14 @@ from sqlalchemy import ColumnElement, and_, case, exists, select
 from sqlalchemy.orm import Session
 
 from core.db.access import visible
+from core.db.failures import counts_as_failed, is_searchable
+from core.db.paging import BATCH, seen_page
 from core.db.tables import DocumentRow, SourceRow, StageRow, VersionRow
 from core.domain import DocumentState, Principal, Reason, StageName
-from core.errors import InvalidInput
 from core.ids import DocumentId, TenantId, VersionId
 from core.reasons import explain
 
-MAX_LIMIT = 500
-BATCH = 500  # Documents that are checked at a time.
-MAX_SCANNED = 10_000  # Documents that one page looks at; a page may come out short, or empty, and still have a next.
-
+PROGRESSIVE = {StageName.EMBED.value: "embedding", StageName.INDEX.value: "indexing"}
 _ORDER = {name.value: place for place, name in enumerate(StageName)}
 
 
@@ -30,7 +26,8 @@ class DocumentStatus:
     """What became of a document. `state` is its newest version's; readers meanwhile see `searchable_version`.
 
     `stage` is the one that failed, or that is next or at work; None when there is nothing to do. `detail` is a
-    sentence for the uploader. `pages` and `chunks` are None until they are known.
+    sentence for the uploader: why it failed, or how far it has come. `pages` and `chunks` are None until they are
+    known.
     """
 
     document: DocumentId
@@ -99,24 +96,14 @@ def list_statuses(
     Documents that come or go between two pages neither repeat nor hide others. Deleted ones are listed only when
     asked for by state. Raises `InvalidInput` for a cursor or limit that is none.
     """
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidInput(f"The limit must be from 1 to {MAX_LIMIT}.")
-    after = None if cursor is None else _decode(cursor)
-    chosen: list[DocumentId] = []
-    scanned = 0
-    while scanned < MAX_SCANNED:
-        some = _next_ids(session, tenant, state, source, name, after)
-        scanned += len(some)
-        seen = visible(session, some) if some else frozenset()
-        for document in some:
-            after = document
-            if document in seen:
-                chosen.append(document)
-                if len(chosen) > limit:  # One more than wanted: so there is a next page.
-                    return _page(session, tenant, chosen[:limit], chosen[limit - 1])
-        if len(some) < BATCH:
-            return _page(session, tenant, chosen, None)
-    return _page(session, tenant, chosen, after)
+    chosen, following = seen_page(
+        session,
+        lambda after: _next_ids(session, tenant, state, source, name, after),
+        lambda some: visible(session, some),
+        cursor=cursor,
+        limit=limit,
+    )
+    return StatusPage(documents=tuple(status(session, tenant, chosen)), next=following)
 
 
 def list_readable(
@@ -158,21 +145,20 @@ def readable_totals(
     return {state: totals[state] for state in DocumentState if totals[state]}
 
 
-def _newest_has(state: str) -> ColumnElement[bool]:
+def _newest_has(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
     return exists().where(
-        StageRow.tenant == DocumentRow.tenant,
-        StageRow.version_id == DocumentRow.newest_version,
-        StageRow.state == state,
+        StageRow.tenant == DocumentRow.tenant, StageRow.version_id == DocumentRow.newest_version, *conditions
     )
 
 
-# The one definition of a document's state. A version is made current only when its last stage is done; a stage that
-# failed after that belongs to an index that does not serve.
+# The one definition of a document's state. A version is made current only when its last stage is done; a stage that is
+# open after that belongs to an index that does not serve, or the serving one has lost points and is being refilled:
+# then the document may not be found, and is not called searchable.
 STATE = case(
     (DocumentRow.deleted_at.is_not(None), DocumentState.DELETED.value),
-    (DocumentRow.current_version == DocumentRow.newest_version, DocumentState.SEARCHABLE.value),
-    (_newest_has("failed"), DocumentState.FAILED.value),
-    (_newest_has("leased"), DocumentState.LEASED.value),
+    (is_searchable(), DocumentState.SEARCHABLE.value),
+    (_newest_has(counts_as_failed()), DocumentState.FAILED.value),
+    (_newest_has(StageRow.state == "leased"), DocumentState.LEASED.value),
     else_=DocumentState.QUEUED.value,
 )
 
@@ -203,7 +189,7 @@ def _load(session: Session, tenant: TenantId, documents: Sequence[DocumentId]) -
         state = DocumentState(row.state)
         stage = _told(state, stages.get(row.newest_version, []))
         reason = Reason(stage.reason) if stage is not None and stage.failed and stage.reason else None
-        seen = None if stage is None else stage.detail
+        seen = None if stage is None else _progress(stage, row.chunk_count) or stage.detail
         found[DocumentId(row.id)] = DocumentStatus(
             document=DocumentId(row.id),
             name=row.name,
@@ -228,6 +214,7 @@ class _Stage:
     state: str
     reason: str | None
     detail: str | None
+    progress: float | None
 
     @property
     def failed(self) -> bool:
@@ -236,14 +223,23 @@ class _Stage:
 
 def _stages(session: Session, tenant: TenantId, versions: Sequence[UUID]) -> dict[UUID, list[_Stage]]:
     rows = session.execute(
-        select(StageRow.version_id, StageRow.name, StageRow.state, StageRow.reason, StageRow.detail).where(
-            StageRow.tenant == tenant, StageRow.version_id.in_(versions)
-        )
+        select(
+            StageRow.version_id, StageRow.name, StageRow.state, StageRow.reason, StageRow.detail, StageRow.progress
+        ).where(StageRow.tenant == tenant, StageRow.version_id.in_(versions))
     )
     found: dict[UUID, list[_Stage]] = {}
-    for version, name, state, reason, detail in rows:
-        found.setdefault(version, []).append(_Stage(name, state, reason, detail))
+    for version, name, state, reason, detail, progress in rows:
+        found.setdefault(version, []).append(_Stage(name, state, reason, detail, progress))
     return {version: sorted(stages, key=lambda stage: _ORDER[stage.name]) for version, stages in found.items()}
+
+
+def _progress(stage: _Stage, chunks: int | None) -> str | None:
+    """Return how far the work on a leased stage has come, None where nobody told."""
+    if stage.state != "leased" or stage.progress is None:
+        return None
+    if stage.name in PROGRESSIVE and chunks:
+        return f"{PROGRESSIVE[stage.name]} {round(stage.progress * chunks)} of {chunks} passages"
+    return f"{round(stage.progress * 100)} % done"
 
 
 def _told(state: DocumentState, stages: Sequence[_Stage]) -> _Stage | None:
@@ -278,20 +274,3 @@ def _next_ids(
     if after is not None:
         statement = statement.where(DocumentRow.id < after)
     return [DocumentId(found) for found in session.scalars(statement.order_by(DocumentRow.id.desc()).limit(BATCH))]
-
-
-def _page(session: Session, tenant: TenantId, documents: Sequence[DocumentId], after: DocumentId | None) -> StatusPage:
-    return StatusPage(
-        documents=tuple(status(session, tenant, documents)), next=None if after is None else _encode(after)
-    )
-
-
-def _encode(document: DocumentId) -> str:
-    return base64.urlsafe_b64encode(document.bytes).rstrip(b"=").decode()
-
-
-def _decode(cursor: str) -> DocumentId:
-    try:
-        return DocumentId(UUID(bytes=base64.b64decode(cursor + "==", altchars=b"-_", validate=True)))
-    except (binascii.Error, ValueError) as error:
-        raise InvalidInput("This cursor is none that a page of documents ended with.") from error

@@ -43,6 +43,13 @@ SUSPECT_AFTER = 3  # Attempts that may be somebody else's doing: whoever shares 
 # the rows wanted are among those in the index. The predicates of the indexes in `core.db.tables.work` are these.
 QUEUED: ColumnElement[str] = literal_column("'queued'")
 LEASED: ColumnElement[str] = literal_column("'leased'")
+
+# The lane of long documents that wait to be chunked, told by what stands where other lanes have their index: only index
+# stages are of one, and no index has this name. They take turns of their own: who has just been served with a short
+# document is not thereby last in the queue of the long ones.
+LONG = "long"
+LONG_TURN = "chunk long"
+OPEN = ("waiting", "queued", "leased")  # What is not ended; for conditions that no partial index has.
 _SUSPECT_AFTER: ColumnElement[int] = literal_column(str(SUSPECT_AFTER))
 
 
@@ -54,14 +61,19 @@ class Lane:
     index_id: str
     suspects: bool
 
+    @property
+    def turn(self) -> str:
+        """The name under which it is noted who was served from here."""
+        return LONG_TURN if self.index_id == LONG else self.name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A stage that may be claimed. `served_at` is when its tenant last had a turn with stages of this name, or None."""
+    """A stage that may be claimed. `served_at` is when its tenant last had a turn of this name, or None."""
 
     tenant: str
     id: UUID
-    name: str
+    turn: str
     ready_at: int
     served_at: int | None
 
@@ -77,14 +89,20 @@ def lanes(
     index_ids: Collection[IndexId] | None,
     *,
     suspects: bool | None,
+    long: bool | None = None,
 ) -> list[Lane]:
-    """Return the lanes in which wanted stages may wait; only index stages are of an index."""
+    """Return the lanes in which wanted stages may wait; only index stages are of an index.
+
+    `long`: only the lane of long documents, only others, or (None) both.
+    """
     parts = (False, True) if suspects is None else (suspects,)
     found: list[Lane] = []
     for name in dict.fromkeys(names):
         for part in parts:
-            if name is not StageName.INDEX:
-                indexes: Iterable[str] = ("",)
+            if name is StageName.CHUNK:
+                indexes: Iterable[str] = {None: ("", LONG), True: (LONG,), False: ("",)}[long]
+            elif name is not StageName.INDEX:
+                indexes = ("",)
             elif index_ids is not None:
                 indexes = dict.fromkeys(("", *index_ids))
             else:
@@ -104,7 +122,7 @@ def queued_in_turn(session: Session, lane: Lane, moment: int, limit: int) -> lis
     Whoever was not served for longest is first, and among those whoever waits for longest.
     """
     return [
-        Candidate(tenant=row.tenant, id=row.id, name=lane.name, ready_at=row.ready_at, served_at=row.served_at)
+        Candidate(tenant=row.tenant, id=row.id, turn=lane.turn, ready_at=row.ready_at, served_at=row.served_at)
         for row in session.execute(walk(suspects=lane.suspects), _parameters(lane, moment, limit))
     ]
 
@@ -130,14 +148,14 @@ def take_turns(session: Session, claimed: Collection[Candidate], moment: int) ->
     one case: two serve a tenant for the first time ever. The second waits until the first has committed, and because
     all insert in the order of the keys, nobody waits in a circle.
     """
-    missing = {(one.tenant, one.name) for one in claimed if one.served_at is None}
+    missing = {(one.tenant, one.turn) for one in claimed if one.served_at is None}
     insert_missing(
         session, TurnRow, [{"tenant": tenant, "name": name, "served_at": moment} for tenant, name in sorted(missing)]
     )
     tenants: dict[str, set[str]] = {}
     for one in claimed:
         if one.served_at is not None:
-            tenants.setdefault(one.name, set()).add(one.tenant)
+            tenants.setdefault(one.turn, set()).add(one.tenant)
     if tenants:
         noted = (and_(TurnRow.name == name, TurnRow.tenant.in_(sorted(some))) for name, some in sorted(tenants.items()))
         free = select(TurnRow.tenant, TurnRow.name).where(or_(*noted)).with_for_update(skip_locked=True)
@@ -162,12 +180,19 @@ def _indexes(session: Session, name: StageName, *, suspects: bool) -> list[str]:
 
 _NAME = bindparam("lane_name", type_=String)
 _INDEX = bindparam("lane_index", type_=String)
+_TURN = bindparam("lane_turn", type_=String)
 _MOMENT = bindparam("moment", type_=BigInteger)
 _LIMIT = bindparam("most", type_=BigInteger)
 
 
 def _parameters(lane: Lane, moment: int, limit: int) -> dict[str, object]:
-    return {"lane_name": lane.name, "lane_index": lane.index_id, "moment": moment, "most": limit}
+    return {
+        "lane_name": lane.name,
+        "lane_index": lane.index_id,
+        "lane_turn": lane.turn,
+        "moment": moment,
+        "most": limit,
+    }
 
 
 def _in_lane(stage: type[StageRow], *, suspects: bool) -> ColumnElement[bool]:
@@ -184,7 +209,7 @@ def _ready(*, suspects: bool) -> Select[Any]:
 def walk(*, suspects: bool) -> Select[Any]:
     """Return the statement that finds whose stages are next in a lane; parameters as in `_parameters`."""
     tenants = _tenants(suspects=suspects)
-    turn = and_(TurnRow.name == _NAME, TurnRow.tenant == tenants.c.tenant)
+    turn = and_(TurnRow.name == _TURN, TurnRow.tenant == tenants.c.tenant)
     waiting = (
         select(tenants.c.tenant, TurnRow.served_at, _oldest(tenants, suspects=suspects).label("oldest"))
         .outerjoin_from(tenants, TurnRow, turn)

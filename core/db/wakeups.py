@@ -46,7 +46,6 @@ def drain(session: Session, *, limit: int = 1_000) -> list[Wakeup]:
     """
     rows = session.execute(
         select(WakeupRow.tenant, WakeupRow.id, WakeupRow.stage_id, WakeupRow.queue)
-        .where(WakeupRow.sent_at.is_(None))
         .order_by(WakeupRow.id)
         .limit(limit)
         .with_for_update(skip_locked=True)

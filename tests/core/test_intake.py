@@ -1,6 +1,8 @@
 """The upload: checked first, durable then, and answered with what became of it."""
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +12,7 @@ from sqlalchemy import func, select
 
 import core.intake
 from core.blobs import DirectoryBlobs
-from core.db import access, audit, directory, documents, stages
+from core.db import access, audit, blobs, directory, documents, stages
 from core.db.index_tasks import claim_tasks, finish_task
 from core.db.purging import purge_catalogue
 from core.db.session import Database
@@ -28,6 +30,7 @@ from core.errors import (
 )
 from core.ids import TenantId
 from core.intake import Intake, UploadRequest
+from tests.core.db.cutting import wire_to
 
 TENANT = TenantId("acme")
 
@@ -175,7 +178,7 @@ def test_bytes_of_a_refused_upload_are_collected_in_time(desk: Desk) -> None:
 def test_what_a_removed_tenant_left_is_collected_at_once_with_its_folder(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core.intake, "BATCH", 2)
+    monkeypatch.setattr(core.intake, "AT_ONCE", 2)
     kept = TenantId("kept")
     with desk.database.transaction() as session:
         add_tenant(session, kept)
@@ -227,6 +230,46 @@ def test_a_tenant_that_is_there_again_keeps_what_it_stores(desk: Desk, monkeypat
     assert desk.stored() == [b"of the tenant that is added anew"]
 
 
+class _Slow(DirectoryBlobs):
+    """A store that takes its time to delete, as a service far away."""
+
+    seconds = 0.0
+
+    def delete(self, tenant: TenantId, hash: str, *, min_age_seconds: float = 0.0) -> bool:  # noqa: A002
+        time.sleep(self.seconds)
+        return super().delete(tenant, hash, min_age_seconds=min_age_seconds)
+
+    def remove_tenant(self, tenant: TenantId, *, limit: int) -> int:
+        removed = super().remove_tenant(tenant, limit=limit)
+        time.sleep(removed * self.seconds)
+        return removed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("left", ["unreferenced", "without a row", "of a removed tenant"])
+def test_a_slow_store_keeps_nobody_from_writing_while_it_is_tidied(desk: Desk, tmp_path: Path, left: str) -> None:
+    store = _Slow(tmp_path / "blobs")
+    desk.take_in(TENANT)
+    tenant = TenantId("gone") if left == "of a removed tenant" else TENANT
+    stored = [store.put(tenant, b"%d" % number) for number in range(60)]
+    if left == "unreferenced":
+        with desk.database.transaction() as session:
+            blobs.add_references(session, TENANT, {blob.hash: blob.size for blob in stored})
+            blobs.drop_references(session, TENANT, [blob.hash for blob in stored])
+    store.seconds = 0.1
+    waited = [0.0]
+    with ThreadPoolExecutor(1) as pool:
+        collecting = pool.submit(Intake(database=desk.database, blobs=store, max_bytes=1).collect, older_than=0.0)
+        while not collecting.done():
+            begun = time.monotonic()
+            with desk.database.transaction() as session:
+                directory.set_suspended(session, TENANT, "eve", suspended=True)
+            waited.append(time.monotonic() - begun)
+            time.sleep(0.01)
+    assert collecting.result() == 60
+    assert max(waited) < 4.0  # Of six seconds that it took.
+
+
 class _Forgetful(DirectoryBlobs):
     """A store whose bytes vanish between being stored and being accepted."""
 
@@ -253,6 +296,30 @@ def test_f2_an_upload_repeated_under_its_key_is_one_document_even_without_a_sour
         desk.intake.upload(desk.principal("ann"), request, b"two")
     other = desk.intake.upload(desk.principal("ann"), UploadRequest(name="a", idempotency_key="k-2"), b"one")
     assert other.document != first.document
+
+
+@pytest.mark.slow
+def test_f2_a_commit_whose_answer_was_lost_is_found_again_by_its_key(
+    postgres_database: Database, postgres_url: str, tmp_path: Path
+) -> None:
+    desk = Desk(postgres_database, tmp_path / "blobs")
+    ann = desk.principal("ann")
+    with wire_to(postgres_url) as (wire, url):
+        database = Database(url)
+        intake = Intake(database=database, blobs=desk.blobs, max_bytes=1_000)
+        for number in range(3):
+            request = UploadRequest(name="a", idempotency_key=f"k-{number}")
+            wire.arm()
+            with pytest.raises(Unavailable):
+                intake.upload(ann, request, b"one")
+            assert (wire.cuts, desk.documents()) == (number + 1, number + 1)  # It is there, and nobody was told.
+            again = intake.upload(ann, request, b"one")
+            assert again.document == intake.upload(ann, request, b"one").document
+            assert desk.documents() == number + 1
+        database.close()
+    with desk.database.transaction() as session:
+        claimed = stages.claim(session, [StageName.PARSE], owner="w", limit=9, lease_seconds=9.0)
+    assert len({stage.document for stage in claimed}) == len(claimed) == 3
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\nb"])

@@ -1,14 +1,16 @@
+import threading
 import time
 
 import pytest
 from pydantic import SecretStr
 
+from core.db.index_tasks import queue_task
 from core.db.session import Database
 from core.db.wakeups import Wakeup
 from core.errors import InvalidInput, Unavailable
 from core.jobs import Relay, celery_app, ring
 from core.settings import Settings
-from tests.core.db.scenario import Story
+from tests.core.db.scenario import TENANT, Story
 
 POSTGRES = "postgresql+psycopg://nobody@127.0.0.1:9/none"
 NOBODY_LISTENS = "redis://127.0.0.1:9/0"
@@ -50,6 +52,7 @@ def test_nothing_is_forgotten_while_the_broker_is_away(database: Database) -> No
     assert {wakeup.stage for wakeup in again} >= {wakeup.stage for wakeup in sent}
 
 
+@pytest.mark.slow
 def test_a_relay_sends_by_itself_and_outlives_a_broker_that_is_away(database: Database) -> None:
     story = Story.begin(database)
     sent: list[Wakeup] = []
@@ -75,6 +78,7 @@ def test_a_relay_sends_by_itself_and_outlives_a_broker_that_is_away(database: Da
     assert not relay.alive
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_away_is_told_soon() -> None:
     app = celery_app(_settings(NOBODY_LISTENS, POSTGRES))
     began = time.monotonic()
@@ -105,3 +109,32 @@ def test_no_message_carries_or_brings_back_more_than_a_stage() -> None:
 def test_what_is_missing_for_workers_is_told(broker: str | None, database_url: str | None, named: str) -> None:
     with pytest.raises(InvalidInput, match=named):
         celery_app(_settings(broker, database_url))
+
+
+def test_whoever_is_woken_rings_for_what_the_index_has_to_change_and_only_then(database: Database) -> None:
+    story = Story.begin(database)
+    document = story.upload("a").document
+    rung: list[str] = []
+    relay = Relay(database, lambda _: None, ring=lambda: rung.append("index"))
+    relay.ring_for_tasks()
+    assert rung == []
+    with database.transaction() as session:
+        queue_task(session, TENANT, "access", document)
+    relay.ring_for_tasks()
+    assert rung == ["index"]
+
+
+@pytest.mark.slow
+def test_a_change_of_access_rings_at_once_and_waits_for_no_reconciler(database: Database) -> None:
+    story = Story.begin(database)
+    document = story.upload("a").document
+    rung = threading.Event()
+    relay = Relay(database, lambda _: None, ring=rung.set)
+    relay.start()
+    try:
+        with database.transaction() as session:
+            queue_task(session, TENANT, "access", document)
+        relay.wake()
+        assert rung.wait(30)
+    finally:
+        relay.stop()

@@ -1,5 +1,7 @@
 """A parse result survives being stored, and forged bytes are refused."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 import zstandard
@@ -84,6 +86,16 @@ def test_boxes_keep_a_hundred_thousandth_of_the_page(low: float, high: float) ->
     assert abs(kept.y1 - high) <= 0.5e-5 + 1e-12
 
 
+@pytest.mark.slow
+@given(documents(), st.integers(1, 9))
+def test_a_text_that_is_written_in_slices_comes_back_whole(document: ParsedDocument, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parsed, "_SLICE_CHARS", size)
+        data = to_bytes(document)
+        assert to_bytes(document) == data
+    assert from_bytes(data) == document
+
+
 def _large(pages: int, lines: int) -> ParsedDocument:
     line = "The quick brown fox jumps over the lazy dog, and page {:4} line {:2} says so in few words.\n"
     texts = [line.format(page, number) for page in range(pages) for number in range(lines)]
@@ -145,6 +157,19 @@ def test_a_forged_part_is_refused_or_harmless(part: str, value: object) -> None:
 def test_a_span_outside_the_text_is_refused() -> None:
     packed = orjson.loads(zstandard.ZstdDecompressor().decompress(to_bytes(_large(1, 3))[4:]))
     packed["lines"]["length"][-1] = 10_000
+    forged = parsed.MAGIC + zstandard.ZstdCompressor().compress(orjson.dumps(packed))
+    with pytest.raises(UnreadableParse):
+        from_bytes(forged)
+
+
+@pytest.mark.parametrize(
+    ("part", "column"), [("elements", "level"), ("elements", "length"), ("pages", "number"), ("pages", "label")]
+)
+def test_what_is_neither_number_nor_word_is_refused(part: str, column: str) -> None:
+    large = _large(1, 3)
+    document = replace(large, pages=(Page(number=1, span=Span(start=0, end=len(large.text))),))
+    packed = orjson.loads(zstandard.ZstdDecompressor().decompress(to_bytes(document)[4:]))
+    packed[part][column][-1] = 0.5
     forged = parsed.MAGIC + zstandard.ZstdCompressor().compress(orjson.dumps(packed))
     with pytest.raises(UnreadableParse):
         from_bytes(forged)

@@ -10,6 +10,7 @@ from core.db.tables.access import (
     UserRow,
 )
 from core.db.tables.answers import AnswerEventRow, AnswerRow, AuditRow, ConversationRow, UsageRow
+from core.db.tables.audits import AuditTotalRow, IndexAuditRow
 from core.db.tables.catalogue import (
     BlobRow,
     ChunkRow,
@@ -20,7 +21,16 @@ from core.db.tables.catalogue import (
     UploadKeyRow,
     VersionRow,
 )
-from core.db.tables.work import DeletionReceiptRow, IndexRow, IndexTaskRow, ReleaseRow, StageRow, TurnRow, WakeupRow
+from core.db.tables.work import (
+    DeletionReceiptRow,
+    IndexRow,
+    IndexTaskRow,
+    ReleaseRow,
+    SecretRow,
+    StageRow,
+    TurnRow,
+    WakeupRow,
+)
 
 __all__ = [
     "AccessEntryRow",
@@ -28,6 +38,7 @@ __all__ = [
     "AnswerRow",
     "ApiKeyRow",
     "AuditRow",
+    "AuditTotalRow",
     "BlobRow",
     "BrowserSessionRow",
     "ChunkRow",
@@ -36,10 +47,12 @@ __all__ = [
     "DocumentRow",
     "EmbeddingRow",
     "GroupRow",
+    "IndexAuditRow",
     "IndexRow",
     "IndexTaskRow",
     "MembershipRow",
     "ReleaseRow",
+    "SecretRow",
     "SourceRow",
     "StageResultRow",
     "StageRow",

@@ -117,7 +117,10 @@ class StageResultRow(Base):
 
 
 class ChunkRow(Base):
-    """A passage. `text` is the slice `[start_offset, end_offset)` of the canonical text, kept here to be read fast."""
+    """A passage. `text` is the slice `[start_offset, end_offset)` of the canonical text, kept here to be read fast.
+
+    `tokens` is what the embedder reads of it, header included; None where that was not noted yet.
+    """
 
     __tablename__ = "chunks"
     tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -133,6 +136,7 @@ class ChunkRow(Base):
     header: Mapped[str] = mapped_column(Text, default="")
     text: Mapped[str] = mapped_column(Text)
     embedded_hash: Mapped[str] = mapped_column(String(64))
+    tokens: Mapped[int | None]
     __table_args__ = (
         ForeignKeyConstraint(["tenant", "version_id"], ["versions.tenant", "versions.id"], ondelete="CASCADE"),
         Index("ix_chunks_version", "tenant", "version_id", "ordinal"),

@@ -11,7 +11,7 @@ from core.blobs import DirectoryBlobs
 from core.db import blobs, documents, receipts, stages
 from core.db.purging import purge_catalogue
 from core.db.session import Database
-from core.db.tables import BlobRow
+from core.db.tables import BlobRow, DeletionReceiptRow
 from core.ids import DocumentId
 from tests.core.db.scenario import ANYTHING, OTHER, TENANT, Story
 
@@ -44,7 +44,11 @@ def _purge(story: Story, accepted: documents.Accepted) -> None:
 
 def _collect(story: Story, store: DirectoryBlobs, older_than: float) -> int:
     with story.database.transaction() as session:
-        return blobs.collect_blobs(session, store, older_than=older_than)
+        doomed = blobs.unreferenced_blobs(session, older_than=older_than, limit=99)
+        collected = blobs.collect_blobs(session, store, doomed, older_than=older_than)
+        blobs.confirm_receipts(session, older_than=older_than)
+    assert collected.seen == len(doomed)
+    return collected.removed
 
 
 def _blobs_part(session: Session, document: DocumentId) -> receipts.StoreReceipt:
@@ -90,6 +94,38 @@ def test_bytes_that_an_upload_has_just_written_stay(database: Database, store: D
     assert _collect(story, store, HOUR) == 1
 
 
+def test_a_receipt_tells_that_the_bytes_are_gone_when_they_are(database: Database, store: DirectoryBlobs) -> None:
+    """They were spared: an upload of the same bytes wrote them again a moment ago, and came to nothing."""
+    story = Story.begin(database)
+    accepted = _upload(story, store)
+    (hash_,) = [blob.hash for blob in store.list(TENANT)]
+    _purge(story, accepted)
+    with database.transaction() as session:  # All that was hours ago.
+        session.execute(update(BlobRow).values(unreferenced_at=0))
+        session.execute(
+            update(DeletionReceiptRow).where(DeletionReceiptRow.store == "catalogue").values(confirmed_at=1)
+        )
+    assert _collect(story, store, HOUR) == 0
+    assert store.read(TENANT, hash_) == b"content"
+    with database.reading() as session:
+        assert _blobs_part(session, accepted.document).confirmed_at is None
+    _age(store, hash_)
+    assert _collect(story, store, HOUR) == 1
+    with database.reading() as session:
+        assert _blobs_part(session, accepted.document).confirmed_at is not None
+
+
+def test_bytes_that_are_needed_again_since_they_were_doomed_stay(database: Database, store: DirectoryBlobs) -> None:
+    story = Story.begin(database)
+    _purge(story, _upload(story, store))
+    with database.reading() as session:
+        doomed = blobs.unreferenced_blobs(session, older_than=0.0, limit=9)
+    _upload(story, store, "again")
+    with database.transaction() as session:
+        assert blobs.collect_blobs(session, store, doomed, older_than=0.0) == blobs.Collected(seen=1, removed=0)
+    assert len(list(store.list(TENANT))) == 1
+
+
 def test_results_of_stages_go_with_their_bytes(database: Database, store: DirectoryBlobs) -> None:
     story = Story.begin(database)
     accepted = _upload(story, store)
@@ -114,11 +150,16 @@ def test_many_blobs_go_in_short_transactions(database: Database, store: Director
         blobs.add_references(session, TENANT, {stored[0].hash: 1})
         assert blobs.drop_references(session, TENANT, [blob.hash for blob in stored]) == 6
         assert blobs.drop_references(session, TENANT, [stored[0].hash, stored[0].hash, "e" * 64]) == 1
-    removed = []
-    for _ in range(4):
-        with database.transaction() as session:
-            removed.append(blobs.collect_blobs(session, store, older_than=0.0, limit=3))
-    assert removed == [3, 3, 1, 0]
+    with database.reading() as session:
+        doomed = blobs.unreferenced_blobs(session, older_than=0.0, limit=99)
+        assert blobs.unreferenced_blobs(session, older_than=0.0, limit=3) == doomed[:3]
+    assert sorted(doomed) == sorted((TENANT, blob.hash) for blob in stored)
+    with database.transaction() as session:
+        hurried = blobs.collect_blobs(session, store, doomed, older_than=0.0, at_most_seconds=0.0)
+    assert hurried == blobs.Collected(seen=1, removed=1)  # As where the store is slow.
+    with database.transaction() as session:
+        assert blobs.collect_blobs(session, store, doomed, older_than=0.0) == blobs.Collected(seen=7, removed=6)
+    assert list(store.list(TENANT)) == []
 
 
 def test_bytes_without_a_row_are_told_apart(database: Database, store: DirectoryBlobs) -> None:

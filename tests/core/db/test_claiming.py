@@ -1,4 +1,4 @@
-"""The queue of record: leases, fences, fairness."""
+"""The queue of record: who gets which stage, once, and whose turn it is."""
 
 import threading
 
@@ -34,43 +34,6 @@ def test_a_leased_stage_is_nobody_elses_until_the_lease_lapses(database: Databas
     with database.reading() as session:
         assert not stages.has_claimable(session, [PARSE])
         assert stages.has_open(session, [PARSE])
-
-
-def test_a_renewed_lease_does_not_lapse_and_a_lost_one_is_not_renewed(database: Database) -> None:
-    story = Story.begin(database)
-    story.upload("a")
-    story.upload("b")
-    first, second = story.claim(lease=0.0)
-    with database.transaction() as session:
-        assert stages.renew(session, [first], 60.0) == [first]
-    (again,) = story.claim()
-    assert again.id == second.id
-    with database.transaction() as session:
-        assert stages.renew(session, [first, second], 60.0) == [first]
-
-
-def test_given_back_is_not_attempted(database: Database) -> None:
-    story = Story.begin(database)
-    story.upload()
-    claimed = story.claim()
-    with database.transaction() as session:
-        stages.release(session, claimed)
-    (again,) = story.claim()
-    assert (again.fence, again.attempt) == (2, 1)
-    with database.transaction() as session:
-        stages.release(session, claimed)  # The old claim gives nothing back.
-    assert story.claim() == []
-
-
-def test_a_restart_reclaims_every_lease_and_counts_no_attempt(database: Database) -> None:
-    story = Story.begin(database)
-    for name in "abc":
-        story.upload(name)
-    claimed = story.claim(limit=2)
-    with database.transaction() as session:
-        assert stages.reclaim_all(session) == 2
-        assert stages.renew(session, claimed, 60.0) == []
-    assert {(stage.attempt, stage.fence) for stage in story.claim()} == {(1, 1), (1, 2)}
 
 
 def test_the_oldest_document_comes_first_with_all_its_stages(database: Database) -> None:
@@ -145,27 +108,6 @@ def test_the_backlog_tells_what_is_open_and_for_how_long(database: Database) -> 
         backlog = stages.backlog(session)
     assert [(entry.name, entry.state, entry.count) for entry in backlog] == [(PARSE, "leased", 1), (PARSE, "queued", 2)]
     assert all(0 <= entry.oldest_seconds < 60 for entry in backlog)
-
-
-def test_what_a_dead_worker_held_is_free_at_once_and_the_attempt_counts(database: Database) -> None:
-    story = Story.begin(database)
-    story.upload()
-    story.claim()
-    with database.transaction() as session:
-        assert stages.reclaim_owned(session, "somebody else") == 0
-        assert stages.reclaim_owned(session, "worker") == 1
-    (again,) = story.claim()
-    assert (again.fence, again.attempt) == (2, 2)
-
-
-def test_a_worker_that_was_told_to_end_has_attempted_nothing(database: Database) -> None:
-    story = Story.begin(database)
-    story.upload()
-    story.claim()
-    with database.transaction() as session:
-        assert stages.reclaim_owned(session, "worker", counted=False) == 1
-    (again,) = story.claim()
-    assert (again.fence, again.attempt) == (2, 1)
 
 
 def test_what_failed_often_is_claimed_apart_from_the_rest(database: Database) -> None:

@@ -1,5 +1,8 @@
+import time
+
 import pytest
 
+from core.db import holding
 from core.db.holding import held, only_one
 from core.db.session import Database
 from core.errors import Conflict
@@ -40,3 +43,32 @@ def test_only_one_does_what_only_one_may(postgres_database: Database) -> None:
             assert another
     with only_one(postgres_database, "index") as again:
         assert again
+
+
+@pytest.mark.slow
+def test_whoever_works_for_longer_than_a_silence_may_last_is_still_the_only_one(
+    postgres_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "IDLE_SECONDS", 1.0)
+    with only_one(postgres_database, "index") as first:
+        assert first
+        time.sleep(2.5)
+        with only_one(postgres_database, "index") as second:
+            assert not second
+
+
+@pytest.mark.slow
+def test_whoever_shows_no_life_is_not_the_only_one_any_more(
+    postgres_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(holding, "BEATS", 0.001)  # As good as never: the process is frozen.
+    with only_one(postgres_database, "index") as first:
+        assert first
+        deadline = time.monotonic() + 30
+        while True:
+            with only_one(postgres_database, "index") as second:
+                if second:
+                    break
+            assert time.monotonic() < deadline
+            time.sleep(0.1)

@@ -1,8 +1,12 @@
 """Deletion: denied at once, purged everywhere, with a receipt; and nobody else loses anything."""
 
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from core.db import answers, audit, chunks, conversations, documents, receipts
 from core.db.index_tasks import claim_tasks
@@ -24,6 +28,7 @@ from core.domain import DocumentState
 from core.errors import LeaseLost, NotFound
 from core.ids import AnswerId, DocumentId
 from tests.core.db.scenario import MODEL, TENANT, Story, digest, unknown_document
+from tests.core.db.test_turns import asked, queue_many
 
 
 def _delete(story: Story, document: DocumentId) -> None:
@@ -65,6 +70,42 @@ def test_deletion_denies_at_once_and_takes_the_work_from_its_workers(database: D
         receipt = receipts.receipt(session, TENANT, first.document)
     assert {store.store for store in receipt.stores} == {"catalogue", "index", "blobs", "embeddings", "answers"}
     assert all(store.confirmed_at is None for store in receipt.stores)
+
+
+def _asked_of_stages(database: Database, document: DocumentId) -> Iterator[tuple[str, Any]]:
+    """Yield the statements about stages of a purge, which is undone."""
+    with asked(database) as found, database.transaction() as session:
+        purge_catalogue(session, TENANT, document)
+        session.rollback()
+    assert found
+    yield from found
+
+
+def test_sqlite_finds_the_stages_of_a_purged_document_by_an_index(sqlite_database: Database) -> None:
+    story = Story.begin(sqlite_database)
+    accepted = story.upload()
+    _delete(story, accepted.document)
+    for statement, parameters in _asked_of_stages(sqlite_database, accepted.document):
+        with sqlite_database.engine.connect() as connection:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plan = [row[3] for row in rows]
+        assert re.match(r"SEARCH stages USING (COVERING )?INDEX \S+ \(tenant=\? AND version_id=\?", plan[0]), plan
+
+
+@pytest.mark.slow
+def test_postgresql_finds_the_stages_of_a_purged_document_by_an_index(postgres_database: Database) -> None:
+    story = Story.begin(postgres_database)
+    accepted = story.upload()
+    queue_many(postgres_database, TENANT, 2_000, done=2_000)
+    _delete(story, accepted.document)
+    with postgres_database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text("VACUUM (ANALYZE)"))
+    for statement, parameters in _asked_of_stages(postgres_database, accepted.document):
+        with postgres_database.engine.connect() as connection:  # rolled back with the connection
+            rows = connection.exec_driver_sql(f"EXPLAIN (ANALYZE) {statement}", parameters)
+            plan = "\n".join(row[0] for row in rows)
+        assert "Seq Scan on stages" not in plan, plan
+        assert all(int(count) <= 8 for count in re.findall(r"Rows Removed by Filter: (\d+)", plan)), plan
 
 
 def test_members_go_with_their_container(database: Database) -> None:

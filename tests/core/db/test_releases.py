@@ -35,7 +35,7 @@ def test_an_empty_catalogue_takes_the_new_release_at_once(database: Database) ->
     story.finish_everything()
 
 
-def test_a_filled_index_is_not_replaced_unasked(database: Database) -> None:
+def test_f11_a_filled_index_is_not_replaced_unasked(database: Database) -> None:
     story = Story.begin(database)
     accepted = story.upload()
     for _ in range(2):

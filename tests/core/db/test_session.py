@@ -2,6 +2,7 @@ import multiprocessing
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from core.db.session import Database, sqlite_url
 from core.db.tables import TenantRow, UserRow
-from core.errors import StorageFull
+from core.errors import StorageFull, Unavailable
 
 
 def add_tenant(database: Database, name: str) -> None:
@@ -95,12 +96,12 @@ def test_two_processes_that_read_and_then_write_lose_nothing(sqlite_database: Da
         assert session.execute(select(TenantRow.created_at)).scalar_one() == 100
 
 
-def test_sqlite_is_durable_concurrent_and_strict(sqlite_database: Database) -> None:
+def test_sqlite_is_durable_concurrent_strict_and_patient(sqlite_database: Database) -> None:
+    add_tenant(sqlite_database, "a")
+    names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
     with sqlite_database.reading() as session:
-        settings = [
-            session.execute(text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous", "foreign_keys")
-        ]
-    assert settings == ["wal", 2, 1]  # 2 is FULL
+        settings = [session.execute(text(f"PRAGMA {name}")).scalar() for name in names]
+    assert settings == ["wal", 2, 1, 30_000]  # 2 is FULL
 
 
 def test_a_writing_transaction_takes_the_write_lock_with_its_first_statement(sqlite_database: Database) -> None:
@@ -113,6 +114,24 @@ def test_a_writing_transaction_takes_the_write_lock_with_its_first_statement(sql
             other.execute("BEGIN IMMEDIATE")
     other.execute("BEGIN IMMEDIATE")
     other.close()
+
+
+def test_a_writer_waits_for_another_process_and_gives_up_in_the_end(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(sqlite_database.engine.url.database)
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        later = threading.Timer(0.3, other.execute, ["COMMIT"])
+        later.start()
+        add_tenant(sqlite_database, "late")
+        later.join()
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr("core.db.session.BUSY_SECONDS", 0.2)
+        with pytest.raises(Unavailable, match="busy with another write; nothing was changed"):
+            add_tenant(sqlite_database, "never")
+        other.execute("ROLLBACK")
+    assert tenants(sqlite_database) == ["late"]
 
 
 def test_a_full_disk_is_said_to_be_full_and_nothing_is_kept(sqlite_database: Database) -> None:
