@@ -1,13 +1,9 @@
 """A Celery worker over the queue of record: its pool's processes each hold a `StageWorker`."""
 
 import contextlib
-import ctypes
 import os
-import signal
 import socket
 import stat
-import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -20,14 +16,17 @@ from core.errors import FootnoteError
 from core.jobs import QUEUES, TASK, celery_app
 from core.observability import configure_logging
 from core.settings import Settings
+from ingestion import fitness
 from ingestion.deafness import DeafnessWatch
+from ingestion.parent import die_with
 from ingestion.priority import weigh_session, yield_to_everybody
 from ingestion.stage_worker import StageWorker
-from ingestion.worker import PR_SET_PDEATHSIG
+from ingestion.sweeping import CopiesSweep
 
 log = structlog.get_logger()
 
 RECONCILE_SECONDS = 5.0
+STALE_SECONDS = 3_600  # A call of the clock that old is worth nothing; clocks of machines differ by less.
 TASKS_PER_CHILD = 2_000  # Whatever leaks, leaks no further.
 LONGEST_SECONDS = 3_600  # Whatever hangs, and its heartbeat not, ends by this; twice of it is Redis' patience.
 
@@ -37,10 +36,11 @@ def run(settings: Settings, queues: Sequence[str], *, concurrency: int, beat: bo
 
     With `beat` this worker also rings the reconciler, every few seconds; one such worker per installation is enough,
     and more do no harm.
+
+    :raises Conflict: this worker is set to another model than the index is made with.
+    :raises Unavailable: the database does not answer, or no API has made a release yet.
     """
-    fitness = subprocess.run([sys.executable, "-P", "-m", "ingestion.fitness", str(settings.data)], check=False)  # noqa: S603 - ours
-    if fitness.returncode:
-        return 1
+    fitness.check(settings)
     app = _worker_app(settings, queues)
     if beat:
         app.conf.beat_schedule = {
@@ -48,7 +48,7 @@ def run(settings: Settings, queues: Sequence[str], *, concurrency: int, beat: bo
                 "task": TASK,
                 "schedule": timedelta(seconds=RECONCILE_SECONDS),
                 "args": ["maintenance", ""],
-                "options": {"queue": "maintenance", "expires": 2 * RECONCILE_SECONDS},
+                "options": {"queue": "maintenance", "expires": STALE_SECONDS},
             }
         }
     worker = app.Worker(
@@ -70,6 +70,7 @@ def run(settings: Settings, queues: Sequence[str], *, concurrency: int, beat: bo
     )
     signals.task_received.connect(lambda **_: watch.heard(), weak=False)
     watch.start()
+    CopiesSweep(settings.data, max_bytes=settings.s3_cache_bytes).start()
     worker.start()
     return int(worker.exitcode or 0)
 
@@ -95,7 +96,7 @@ def _worker_app(settings: Settings, queues: Sequence[str]) -> Celery:
             log.warning("work_interrupted", queue=queue, detail=error.detail)
 
     def begin(**_: object) -> None:
-        _die_with_the_worker()
+        die_with(os.getppid())
         _let_go_of_connections()
         yield_to_everybody()
         weigh_session()
@@ -106,18 +107,9 @@ def _worker_app(settings: Settings, queues: Sequence[str]) -> Celery:
             holder.pop().close()
 
     signals.worker_process_init.connect(begin, weak=False)
-    signals.beat_embedded_init.connect(lambda **_: _die_with_the_worker(), weak=False)
+    signals.beat_embedded_init.connect(lambda **_: die_with(os.getppid()), weak=False)
     signals.worker_process_shutdown.connect(end, weak=False)
     return app
-
-
-def _die_with_the_worker() -> None:
-    """A pool process whose main process was killed would wait for ever, and hold what it has claimed."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(0)
 
 
 def _let_go_of_connections() -> None:

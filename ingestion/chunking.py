@@ -4,13 +4,15 @@ A chunk holds whole sentences or table rows of one section (tiny sections join),
 begins at a page's beginning where it can, and repeats the last sentences of the chunk before.
 """
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import PurePosixPath
 
 from core.domain import ParsedDocument, Span
-from ingestion.units import PageFinder, Seam, TokenCounts, Unit, section_units, trim
+from ingestion.unit_store import Seam, Unit, UnitStore
+from ingestion.units import PageFinder, TokenCounts, section_units, trim
 from retrieval.ports import Tokenizer
 
 CHUNKER_VERSION = "1"
@@ -25,17 +27,22 @@ _SEAM_COST = {Seam.SECTION: -0.3, Seam.PAGE: -1.0, Seam.BLOCK: 0.1, Seam.SENTENC
 _HEADING_LAST = 2.0  # A heading belongs to what follows it.
 _TINY_REST = 1.0
 _COUNT_BATCH = 512
+_HEADERS_KEPT = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkDraft:
-    """A chunk before it has an id: its text is the slice `span`. Pages of its first and last character, if any."""
+    """A chunk before it has an id: its text is the slice `span`. Pages of its first and last character, if any.
+
+    `tokens` is what the model reads of it: header, text and special tokens.
+    """
 
     span: Span
     header: str
     headings: tuple[str, ...]
     page_first: int | None
     page_last: int | None
+    tokens: int = 0
 
 
 def chunker_version(*, max_tokens: int, overlap_tokens: int, tokenizer: str) -> str:
@@ -55,11 +62,12 @@ def contextual_header(title: str | None, headings: Sequence[str]) -> str:
 
 def chunk_document(
     parsed: ParsedDocument, *, name: str, tokenizer: Tokenizer, max_tokens: int, overlap_tokens: int
-) -> list[ChunkDraft]:
-    """Return the chunks in order of the text; none for a text of white space.
+) -> Iterator[ChunkDraft]:
+    """Yield the chunks in order of the text; none for a text of white space.
 
     Header, text and the model's special tokens together take at most `max_tokens`. Every character that is not white
-    space lies in at least one chunk. The same input gives the same chunks. Takes linear time.
+    space lies in at least one chunk. The same input gives the same chunks. Takes linear time, and beside the text
+    little memory: two bytes a token, and 40 a unit of the largest section.
     """
     headers = _Headers(parsed, name, tokenizer, max_tokens)
     counts = TokenCounts(parsed.text, tokenizer)
@@ -67,12 +75,12 @@ def chunk_document(
     largest = max(room - room // _HEADER_SHARE, 1)
     tiny = max_tokens // _TINY_SHARE
     pages = PageFinder(parsed.pages)
-    drafts = [
+    drafts = (
         _draft(units, headers, pages)
         for group in _groups(section_units(parsed, counts, largest), tiny=tiny, most=largest)
         for units in _split(group, headers, room=room, overlap=min(overlap_tokens, room // 2), tiny=tiny)
-    ]
-    return _within_budget(parsed, drafts, tokenizer, max_tokens, pages)
+    )
+    yield from _within_budget(parsed, drafts, tokenizer, max_tokens, pages)
 
 
 def document_title(title: str | None, name: str) -> str:
@@ -92,7 +100,7 @@ class _Headers:
         self._tokenizer = tokenizer
         self._most = (max_tokens - _SPECIAL_TOKENS) // _HEADER_SHARE
         self._columns_most = (max_tokens - _SPECIAL_TOKENS) // _COLUMNS_SHARE
-        self._made: dict[tuple[bool, tuple[str, ...], Span | None], tuple[str, int]] = {}
+        self._made: dict[tuple[bool, tuple[str, ...], str], tuple[str, int]] = {}
 
     def make(self, units: Sequence[Unit]) -> str:
         """Return the header of a chunk of these units."""
@@ -104,13 +112,15 @@ class _Headers:
         return self._header(True, unit.headings, unit.columns)[1]  # noqa: FBT003  # with the title: never too little
 
     def _header(self, titled: bool, path: tuple[str, ...], columns: Span | None) -> tuple[str, int]:  # noqa: FBT001
-        key = (titled, path, columns)
+        names = " ".join(self._text[columns.start : columns.end].split()) if columns else ""
+        key = (titled, path, names)  # By the names themselves: a long table repeats them in every block.
         if key not in self._made:
-            self._made[key] = self._fitted(self._title if titled else None, path, columns)
+            if len(self._made) >= _HEADERS_KEPT:
+                self._made.clear()
+            self._made[key] = self._fitted(self._title if titled else None, path, names)
         return self._made[key]
 
-    def _fitted(self, title: str | None, path: tuple[str, ...], columns: Span | None) -> tuple[str, int]:
-        names = " ".join(self._text[columns.start : columns.end].split()) if columns else ""
+    def _fitted(self, title: str | None, path: tuple[str, ...], names: str) -> tuple[str, int]:
         taken = self._tokenizer.count([names])[0] if names else 0
         if taken > self._columns_most:
             names, taken = "", 0
@@ -148,30 +158,28 @@ def _shortened(part: str) -> str:
     return part[:_LONGEST_PART].rsplit(" ", 1)[0].rstrip(" ,;:-") + "…"
 
 
-def _groups(sections: Sequence[list[Unit]], *, tiny: int, most: int) -> list[list[Unit]]:
+def _groups(sections: Iterable[UnitStore], *, tiny: int, most: int) -> Iterator[UnitStore]:
     """Join headings that have nothing below them to what follows, and tiny sections to a neighbour."""
-    groups: list[list[Unit]] = []
-    sizes: list[int] = []
+    group: UnitStore | None = None
     for section in sections:
-        size = sum(unit.size for unit in section)
-        if groups and _belong_together(groups[-1], sizes[-1], section, size, tiny=tiny, most=most):
-            groups[-1].append(_seamed(section[0], groups[-1][-1]))
-            groups[-1].extend(section[1:])
-            sizes[-1] += size
-        else:
-            groups.append(list(section))
-            sizes.append(size)
-    return groups
+        if group is not None and _belong_together(group, section, tiny=tiny, most=most):
+            group.append(_seamed(section[0], group[-1]))
+            for unit in islice(section, 1, None):
+                group.append(unit)
+            continue
+        if group is not None:
+            yield group
+        group = section
+    if group is not None:
+        yield group
 
 
-def _belong_together(
-    before: list[Unit], before_size: int, after: list[Unit], after_size: int, *, tiny: int, most: int
-) -> bool:
-    if all(unit.heading for unit in before):
+def _belong_together(before: UnitStore, after: UnitStore, *, tiny: int, most: int) -> bool:
+    if before.only_headings:
         return True
-    if before_size + after_size > most or before[-1].page != after[0].page:
+    if before.size + after.size > most or before[-1].page != after[0].page:
         return False
-    return before_size < tiny or after_size < tiny
+    return before.size < tiny or after.size < tiny
 
 
 def _seamed(unit: Unit, before: Unit) -> Unit:
@@ -180,7 +188,7 @@ def _seamed(unit: Unit, before: Unit) -> Unit:
 
 def _split(units: Sequence[Unit], headers: _Headers, *, room: int, overlap: int, tiny: int) -> Iterable[Sequence[Unit]]:
     """Yield runs of units that fit, of similar size, parted at the best seams; a run may begin with repeated units."""
-    before = [0, *accumulate(unit.size for unit in units)]
+    before = array("q", accumulate((unit.size for unit in units), initial=0))
     first = 0
     while first < len(units):
         room_here = room - headers.size(units[first])
@@ -239,22 +247,34 @@ def _draft(units: Sequence[Unit], headers: _Headers, pages: PageFinder) -> Chunk
 
 
 def _within_budget(
-    parsed: ParsedDocument, drafts: Sequence[ChunkDraft], tokenizer: Tokenizer, max_tokens: int, pages: PageFinder
+    parsed: ParsedDocument, drafts: Iterator[ChunkDraft], tokenizer: Tokenizer, max_tokens: int, pages: PageFinder
+) -> Iterator[ChunkDraft]:
+    """Halve what is still too large: a word cut in two may count more tokens than it did whole. The order stays."""
+    held: list[ChunkDraft] = []  # A later half may begin after the next chunk, which repeats some of it.
+    while batch := list(islice(drafts, _COUNT_BATCH)):
+        sizes = tokenizer.count([_embedded(parsed, draft) for draft in batch])
+        for draft, size in zip(batch, sizes, strict=True):
+            held.sort(key=lambda one: one.span.start)
+            while held and held[0].span.start <= draft.span.start:
+                yield held.pop(0)
+            held += _fitting(parsed, draft, size, tokenizer, max_tokens, pages)
+    yield from sorted(held, key=lambda one: one.span.start)
+
+
+def _fitting(
+    parsed: ParsedDocument, draft: ChunkDraft, size: int, tokenizer: Tokenizer, max_tokens: int, pages: PageFinder
 ) -> list[ChunkDraft]:
-    """Halve what is still too large: a word cut in two may count more tokens than it did whole."""
-    done: list[ChunkDraft] = []
-    for start in range(0, len(drafts), _COUNT_BATCH):
-        waiting = list(reversed(drafts[start : start + _COUNT_BATCH]))
-        sizes = list(reversed(tokenizer.count([_embedded(parsed, draft) for draft in reversed(waiting)])))
-        while waiting:
-            draft, size = waiting.pop(), sizes.pop()
-            if size + _SPECIAL_TOKENS <= max_tokens or draft.span.end - draft.span.start <= 1:
-                done.append(draft)
-                continue
-            halves = _halves(parsed, draft, pages)
-            waiting.extend(reversed(halves))
-            sizes.extend(reversed(tokenizer.count([_embedded(parsed, half) for half in halves])))
-    return done
+    found: list[ChunkDraft] = []
+    waiting = [(draft, size)]
+    while waiting:
+        one, tokens = waiting.pop()
+        if tokens + _SPECIAL_TOKENS <= max_tokens or one.span.end - one.span.start <= 1:
+            found.append(replace(one, tokens=tokens + _SPECIAL_TOKENS))
+            continue
+        halves = _halves(parsed, one, pages)
+        counts = tokenizer.count([_embedded(parsed, half) for half in halves])
+        waiting.extend(reversed(list(zip(halves, counts, strict=True))))
+    return found
 
 
 def _embedded(parsed: ParsedDocument, draft: ChunkDraft) -> str:

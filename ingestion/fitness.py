@@ -1,15 +1,13 @@
-"""Whether this machine can work for an installation: asked once, in a process of its own, before a worker begins.
+"""Whether this machine can work for an installation: asked once, before a worker begins.
 
 A model that differs from the one that the live index is made with would embed documents that nobody finds.
 """
 
-import sys
 import time
-from pathlib import Path
 
 from core.db.releases import index_manifest, live_release
 from core.db.session import Database
-from core.errors import Conflict, FootnoteError, Unavailable
+from core.errors import Conflict, Unavailable
 from core.settings import Settings
 from retrieval.factory import build_embedder
 
@@ -25,7 +23,7 @@ def check(settings: Settings, *, patience: float = PATIENCE_SECONDS) -> None:
     """
     database = Database(str(settings.database_url))
     try:
-        ours = build_embedder(settings).id
+        ours = build_embedder(settings).id  # It is not loaded for that: the worker is about to fork.
         made_with = _made_with(database, time.monotonic() + patience)
     finally:
         database.close()
@@ -49,15 +47,3 @@ def _made_with(database: Database, deadline: float) -> str:
         if time.monotonic() > deadline:
             raise Unavailable(problem)
         time.sleep(POLL_SECONDS)
-
-
-def main() -> None:
-    """Exit with 0, or with 1 and a sentence."""
-    try:
-        check(Settings(data=Path(sys.argv[1])))
-    except FootnoteError as error:
-        sys.exit(f"footnote: {error.detail}")
-
-
-if __name__ == "__main__":
-    main()

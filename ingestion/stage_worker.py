@@ -10,14 +10,16 @@ from functools import cache
 import structlog
 from celery import Celery  # type: ignore[import-untyped]  # it ships no types
 
-from core.blobs import DirectoryBlobs
+from core.blobs import open_blobs
 from core.db.holding import held, only_one
+from core.db.index_audits import schedule_nightly
 from core.db.releases import live_release
 from core.db.session import Database
 from core.errors import Conflict, Unavailable
 from core.intake import Intake
-from core.jobs import Relay, ring, sender, waiting_messages
+from core.jobs import Relay, ring, ring_unless_many, sender, waiting_messages
 from core.settings import Settings
+from ingestion.auditing import LOOK_SECONDS, Auditor
 from ingestion.indexing import IndexLoop
 from ingestion.leases import HeldLeases
 from ingestion.pipeline import IngestionPipeline
@@ -31,7 +33,6 @@ log = structlog.get_logger()
 PARSERS = 2
 SLICE_SECONDS = 20.0  # After so long a message is acknowledged, and the next one goes on: a shutdown need not wait.
 COLLECT_SECONDS = 600.0
-RING_SECONDS = 15.0  # A message of the reconciler that nobody took in this time has been followed by others.
 
 
 class StageWorker:
@@ -50,17 +51,20 @@ class StageWorker:
         self._database = Database(settings.database_url)
         self._stack.callback(self._database.close)
         self._stack.enter_context(held(self._database, alone=False))
-        self._blobs = DirectoryBlobs(settings.blobs or settings.data / "blobs")
+        self._blobs = open_blobs(settings, settings.data)
         self._relay = Relay(self._database, sender(app))
         self._owner = f"worker-{os.uname().nodename[:32]}-{os.getpid()}"
         self._collector: threading.Thread | None = None
         self._collected = 0.0
+        self._looked = 0.0
 
         @cache
         def embedder() -> Embedder:
             return build_embedder(settings, mode="throughput")
 
         self._embedder = embedder
+        self._load = cache(self._load_model)
+        self._leases = cache(self._new_leases)
         self._pipeline = cache(self._new_pipeline)
         self._index = cache(self._new_index_loop)
 
@@ -78,6 +82,8 @@ class StageWorker:
                 self._work(queue)
 
     def _work(self, queue: str) -> None:
+        if queue == "embed":
+            self._load()
         run = self._runs()[queue]
         end = time.monotonic() + SLICE_SECONDS
         while run():
@@ -93,7 +99,7 @@ class StageWorker:
         return {
             "parse": lambda: self._pipeline().run_parse() + self._pipeline().run_chunk(),
             "embed": lambda: self._pipeline().run_embed(),
-            "index": lambda: self._index().run_once(),
+            "index": lambda: self._index().run_once() + self._index().audit_once(),
             "maintenance": self._maintain,
         }
 
@@ -105,9 +111,10 @@ class StageWorker:
 
     def _maintain(self) -> int:
         """Ring for what is due; collecting goes on beside it, however long it takes."""
+        self._ask_for_audits()
         reconcile(
             self._database,
-            ring=lambda queue: ring(self._app, queue, expires=RING_SECONDS),
+            ring=lambda queue: ring(self._app, queue),
             waiting=lambda queue: waiting_messages(self._app, queue),
         )
         self._pass_on()
@@ -119,6 +126,15 @@ class StageWorker:
             self._collector.start()
         return 0
 
+    def _ask_for_audits(self) -> None:
+        """Ask for the night's audit when it is time, and let whoever holds the index look at it now and then."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        with self._database.transaction() as session:
+            schedule_nightly(session, self._settings.audit_hour)
+        ring_unless_many(self._app, "index")
+
     def _collect(self) -> None:
         try:
             self._blobs.sweep()
@@ -126,11 +142,19 @@ class StageWorker:
         except Exception as error:
             log.warning("collecting_failed", exc_info=error)
 
-    def _new_pipeline(self) -> IngestionPipeline:
-        settings = self._settings
-        leases = HeldLeases(self._database, lease_seconds=settings.lease_seconds)
+    def _load_model(self) -> None:
+        """Load the model before anything is claimed: where it cannot be, documents are left to who can."""
+        self._embedder().embed_query("")
+
+    def _new_leases(self) -> HeldLeases:
+        leases = HeldLeases(self._database, lease_seconds=self._settings.lease_seconds)
         leases.start()
         self._stack.callback(leases.stop)
+        return leases
+
+    def _new_pipeline(self) -> IngestionPipeline:
+        settings = self._settings
+        leases = self._leases()
         sandbox = ParserSandbox(ParserLimits.from_settings(settings), processes=PARSERS)
         self._stack.callback(sandbox.close)
         pipeline = IngestionPipeline(
@@ -168,4 +192,14 @@ class StageWorker:
             index_id=release.index_id,
             lease_seconds=settings.lease_seconds,
             polls=False,
+            held=self._leases(),
+            audit=Auditor(
+                database=self._database,
+                index=index,
+                index_id=release.index_id,
+                embedder_id=embedder.id,
+                has_file=self._blobs.has,
+                owner=self._owner,
+                hour=settings.audit_hour,
+            ).step,
         )

@@ -5,13 +5,13 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 
 from core.domain import Element, ElementKind, Page, ParsedDocument, Span
-from core.sentences import sentences
+from core.sentences import iter_sentences
+from ingestion.unit_store import Seam, Unit, UnitStore
 from retrieval.ports import Tokenizer
 
 _PIECE_CHARS = 20_000  # Tokenized at a time: a text's tokens never stand in memory all at once.
@@ -22,59 +22,42 @@ _HEADINGS = frozenset({ElementKind.TITLE, ElementKind.HEADING})
 _BY_LINE = frozenset({ElementKind.TABLE, ElementKind.CODE})
 
 
-class Seam(IntEnum):
-    """What a unit's beginning is: the smaller, the better a chunk begins there."""
-
-    SECTION = 0
-    PAGE = 1
-    BLOCK = 2
-    SENTENCE = 3
-    INSIDE = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """A piece of the text that chunks do not cut, trimmed of white space.
-
-    `size` in tokens; `headings` above it; `page` of its first character; `columns`: the table's first row, given for
-    the later ones; `repeatable`: prose, which the next chunk may begin with once more.
-    """
-
-    start: int
-    end: int
-    size: int
-    headings: tuple[str, ...]
-    page: int | None
-    seam: Seam
-    columns: Span | None = None
-    heading: bool = False
-    repeatable: bool = False
-
-
 class TokenCounts:
-    """The tokens of a text, counted once; any range is then counted in logarithmic time."""
+    """The tokens of a text, counted once; any range is then counted in logarithmic time. Two bytes a token."""
 
     def __init__(self, text: str, tokenizer: Tokenizer) -> None:
         self._text = text
-        pieces = [np.zeros(0, np.int64)]
+        self._begins = array("q")  # of the pieces
+        self._before = array("q", [0])  # tokens before each piece, and at last of all
+        self._starts: list[array[int]] = []  # of each piece's tokens, from the beginning of the piece
         for start, end in _pieces(text):
             offsets = tokenizer.offsets(text[start:end])
-            if offsets:
-                pieces.append(np.fromiter((first for first, _ in offsets), np.int64, len(offsets)) + start)
-        starts = np.maximum.accumulate(np.concatenate(pieces))
-        self._starts = array("q", starts.tobytes())  # which bisect reads faster than numpy's
+            firsts = np.maximum.accumulate(np.fromiter((first for first, _ in offsets), np.uint16, len(offsets)))
+            self._begins.append(start)
+            self._starts.append(array("H", firsts.tobytes()))  # which bisect reads faster than numpy's
+            self._before.append(self._before[-1] + len(offsets))
 
     def size(self, start: int, end: int) -> int:
         """Return the tokens of the range, at least one per sixteen characters."""
-        tokens = bisect_left(self._starts, end) - bisect_left(self._starts, start)
+        tokens = self._tokens_before(end) - self._tokens_before(start)
         return max(tokens, -(-(end - start) // _CHARS_PER_TOKEN))
+
+    def _tokens_before(self, position: int) -> int:
+        piece = bisect_left(self._begins, position) - 1
+        if piece < 0:
+            return 0
+        return self._before[piece] + bisect_left(self._starts[piece], position - self._begins[piece])
+
+    def _start(self, token: int) -> int:
+        piece = bisect_right(self._before, token) - 1
+        return self._begins[piece] + self._starts[piece][token - self._before[piece]]
 
     def cuts(self, start: int, end: int, most: int) -> list[int]:
         """Return where to cut the range so that no piece is larger than `most`: before a word where there is one."""
         found: list[int] = []
         while self.size(start, end) > most:
-            first = bisect_left(self._starts, start)
-            by_tokens = self._starts[first + most] if first + most < len(self._starts) else end
+            next_one = self._tokens_before(start) + most
+            by_tokens = self._start(next_one) if next_one < self._before[-1] else end
             cut = max(min(by_tokens, start + most * _CHARS_PER_TOKEN, end - 1), start + 1)
             nearest = start + 3 * (cut - start) // 4
             word = next((at for at in range(cut, nearest, -1) if self._text[at - 1].isspace()), cut)
@@ -107,12 +90,12 @@ class _Block:
     headings: tuple[str, ...]
 
 
-def section_units(parsed: ParsedDocument, counts: TokenCounts, most: int) -> list[list[Unit]]:
-    """Return the units of the document by section; a heading begins one. No unit is larger than `most` tokens.
+def section_units(parsed: ParsedDocument, counts: TokenCounts, most: int) -> Iterator[UnitStore]:
+    """Yield the units of the document by section; a heading begins one. No unit is larger than `most` tokens.
 
     Together the units hold every character of the text but white space, each once and in order.
     """
-    sections: list[list[Unit]] = []
+    section = UnitStore()
     key: tuple[str, ...] | None = None
     page_of = PageFinder(parsed.pages)
     for block in _blocks(parsed):
@@ -121,20 +104,24 @@ def section_units(parsed: ParsedDocument, counts: TokenCounts, most: int) -> lis
         in_section = block.kind is ElementKind.HEADER_FOOTER and key is not None
         if not in_section and (heading or path != key):
             key = path
-            sections.append([])
+            if section:
+                yield section
+                section = UnitStore()
         units = _units(parsed.text, block, counts, most, page_of)
-        section = sections[-1]
-        if section and units:
-            units[0] = _joined(parsed.text, section, units[0], most) or _with_seam(units[0], section[-1])
-            if units[0].start == section[-1].start:
-                section.pop()
-        section.extend(units)
-    return [section for section in sections if section]
+        if section and (first := next(units, None)) is not None:
+            joined = _joined(parsed.text, section[-1], first, most)
+            if joined is not None:
+                section.replace_last(joined)
+            else:
+                section.append(_with_seam(first, section[-1]))
+        for unit in units:
+            section.append(unit)
+    if section:
+        yield section
 
 
-def _joined(text: str, section: list[Unit], unit: Unit, most: int) -> Unit | None:
-    """Return the last unit of the section with `unit` appended when a page or layout break cut one sentence in two."""
-    last = section[-1]
+def _joined(text: str, last: Unit, unit: Unit, most: int) -> Unit | None:
+    """Return the last unit of a section with `unit` appended when a page or layout break cut one sentence in two."""
     runs_on = (
         last.repeatable and unit.repeatable and text[last.end - 1] not in _RUNNING_ON and text[unit.start].islower()
     )
@@ -186,14 +173,14 @@ def _path_below(text: str, element: Element) -> tuple[str, ...]:
     return (*element.headings, text[element.span.start : element.span.end].strip())
 
 
-def _units(text: str, block: _Block, counts: TokenCounts, most: int, pages: PageFinder) -> list[Unit]:
+def _units(text: str, block: _Block, counts: TokenCounts, most: int, pages: PageFinder) -> Iterator[Unit]:
     content = text[block.start : block.end]
     by_line = block.kind in _BY_LINE
-    spans = _lines(content) if by_line else sentences(content)
-    if block.kind in _HEADINGS and spans:
-        spans = [Span(start=spans[0].start, end=spans[-1].end)]
-    columns = _columns(content, spans[0], block.start) if block.kind is ElementKind.TABLE and len(spans) > 1 else None
-    units: list[Unit] = []
+    spans = _lines(content) if by_line else iter_sentences(content)
+    if block.kind in _HEADINGS and (whole := trim(content, 0, len(content))):
+        spans = iter((whole,))
+    columns: Span | None = None
+    before: Unit | None = None
     for row, span in enumerate(spans):
         start, end = block.start + span.start, block.start + span.end
         edges = [start, *counts.cuts(start, end, most), end]
@@ -208,17 +195,19 @@ def _units(text: str, block: _Block, counts: TokenCounts, most: int, pages: Page
                 headings=block.headings,
                 page=pages.at(trimmed.start),
                 seam=Seam.INSIDE if part else Seam.SENTENCE if row else Seam.BLOCK,
-                columns=columns if row else None,
+                columns=columns,
                 heading=block.kind in _HEADINGS,
                 repeatable=not by_line and block.kind not in _HEADINGS and block.kind is not ElementKind.HEADER_FOOTER,
             )
-            units.append(_with_seam(unit, units[-1]) if units else unit)
-    return units
+            before, unit = unit, _with_seam(unit, before) if before else unit
+            yield unit
+        if not row and block.kind is ElementKind.TABLE:
+            columns = _columns(content, span, block.start)
 
 
-def _lines(content: str) -> list[Span]:
-    edges = [0, *(match.end() for match in _LINE_END.finditer(content)), len(content)]
-    return [line for start, end in pairwise(edges) if (line := trim(content, start, end))]
+def _lines(content: str) -> Iterator[Span]:
+    edges = chain((0,), (match.end() for match in _LINE_END.finditer(content)), (len(content),))
+    return (line for start, end in pairwise(edges) if (line := trim(content, start, end)))
 
 
 def trim(text: str, start: int, end: int) -> Span | None:

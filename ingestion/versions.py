@@ -1,12 +1,18 @@
-"""What a parsed document gives its version: the facts about it, and its passages."""
+"""What a parsed document gives its version: the facts about it, its passages, and the hashes stages know them by."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Iterator
 
 from core.blobs import StoredBlob
 from core.db.stages import ClaimedStage, VersionFacts
 from core.domain import Chunk, ParsedDocument
 from core.ids import chunk_id
 from ingestion.chunking import ChunkDraft
+
+
+def hash_of(*parts: str) -> str:
+    """Return the hash under which inputs or outputs of a stage are known, in hexadecimal digits."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def facts_of(document: ParsedDocument, stored: StoredBlob) -> VersionFacts:
@@ -24,11 +30,11 @@ def facts_of(document: ParsedDocument, stored: StoredBlob) -> VersionFacts:
 
 
 def passages_of(
-    stage: ClaimedStage, document: ParsedDocument, drafts: Sequence[ChunkDraft], *, chunker: str
-) -> list[Chunk]:
-    """Return the drafts as chunks of the stage's version; `chunker` is part of each one's id."""
-    return [
-        Chunk(
+    stage: ClaimedStage, document: ParsedDocument, drafts: Iterable[ChunkDraft], *, chunker: str
+) -> Iterator[Chunk]:
+    """Yield the drafts as chunks of the stage's version; `chunker` is part of each one's id."""
+    for ordinal, draft in enumerate(drafts):
+        yield Chunk(
             id=chunk_id(stage.tenant, stage.document, stage.version, chunker, ordinal),
             tenant=stage.tenant,
             document=stage.document,
@@ -40,6 +46,5 @@ def passages_of(
             headings=draft.headings,
             page_first=draft.page_first,
             page_last=draft.page_last,
+            tokens=draft.tokens,
         )
-        for ordinal, draft in enumerate(drafts)
-    ]

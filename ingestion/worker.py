@@ -1,7 +1,6 @@
 """The worker child: parses, chunks and embeds at idle priority, and ends when there is nothing left to do."""
 
 import argparse
-import ctypes
 import os
 import signal
 import sys
@@ -9,16 +8,16 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import structlog
 
-from core.blobs import DirectoryBlobs
+from core.blobs import open_blobs
 from core.db.session import Database, sqlite_url
 from core.observability import configure_logging
-from core.settings import Settings
+from core.settings import Settings, settings_as_told
 from ingestion.leases import HeldLeases
-from ingestion.pipeline import IngestionPipeline
+from ingestion.parent import die_with
+from ingestion.pipeline import CHUNK_BATCH, EMBED_BATCH, PARSE_BATCH, IngestionPipeline
 from ingestion.priority import yield_to_everybody
 from ingestion.sandbox import ParserLimits, ParserSandbox
 from retrieval.factory import build_embedder
@@ -28,19 +27,22 @@ log = structlog.get_logger()
 
 PARSERS = 2
 POLL_SECONDS = 0.1
+GATHER_SECONDS = 0.5  # A turn costs as much for one document as for many: what comes in between is taken together.
 LONGEST_BACK_OFF_SECONDS = 5.0
-PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Run until idle for `worker_idle_seconds`, told to stop, or left alone by the parent."""
+    """Run until idle for `worker_idle_seconds`, told to stop, or left alone by the parent.
+
+    The settings are a line of standard input: the parent's, which may be others than those of environment and files.
+    """
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--data", type=Path, required=True)
+    arguments.add_argument("--data", required=True, help="for whoever looks at the list of processes")
     arguments.add_argument("--parent", type=int, required=True)
     parsed = arguments.parse_args()
-    _die_with(parsed.parent)
+    die_with(parsed.parent)  # Two owners of one data directory must never be.
     yield_to_everybody()
-    settings = Settings(data=parsed.data)
+    settings = settings_as_told(sys.stdin.readline())
     configure_logging(settings.log_level)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -60,7 +62,7 @@ def _work(settings: Settings, stopping: threading.Event) -> None:
     sandbox = ParserSandbox(ParserLimits.from_settings(settings), processes=PARSERS)
     pipeline = IngestionPipeline(
         database=database,
-        blobs=DirectoryBlobs(settings.data / "blobs"),
+        blobs=open_blobs(settings, settings.data),
         parser=sandbox,
         embedder=embedder,
         held=held,
@@ -70,18 +72,24 @@ def _work(settings: Settings, stopping: threading.Event) -> None:
         chunk_overlap_tokens=settings.chunk_overlap_tokens,
     )
     activity = _Activity()
-    # Parsing has a thread of its own, so that one slow document holds up nobody's embedding.
-    parsing = threading.Thread(target=_loop, args=(pipeline.run_parse, activity, stopping), name="parse-loop")
-    parsing.start()
-    finishing = threading.Thread(
-        target=_loop, args=(lambda: pipeline.run_chunk() + pipeline.run_embed(), activity, stopping), name="embed-loop"
-    )
-    finishing.start()
+    # Each stage has a thread of its own, so that a slow document, or a long turn of the model, holds up its like alone.
+    runs = {
+        "parse": (pipeline.run_parse, PARSE_BATCH),
+        "chunk": (pipeline.run_chunk, CHUNK_BATCH),
+        "embed": (pipeline.run_embed, EMBED_BATCH),
+    }
+    loops = [
+        threading.Thread(target=_loop, args=(run, full, activity, stopping), name=f"{stage}-loop")
+        for stage, (run, full) in runs.items()
+    ]
+    for loop in loops:
+        loop.start()
+    patience = max(settings.worker_idle_seconds, 2 * GATHER_SECONDS)  # Between two turns nobody is idle.
     while not stopping.wait(POLL_SECONDS):
-        if activity.idle_seconds() > settings.worker_idle_seconds:
+        if not pipeline.busy and activity.idle_seconds() > patience:
             stopping.set()
-    parsing.join()
-    finishing.join()
+    for loop in loops:
+        loop.join()
     pipeline.close()
     sandbox.close()
     held.stop()
@@ -112,9 +120,11 @@ class _Activity:
             return 0.0 if self._busy else time.monotonic() - self._last
 
 
-def _loop(run: Callable[[], int], activity: _Activity, stopping: threading.Event) -> None:
+def _loop(run: Callable[[], int], full: int, activity: _Activity, stopping: threading.Event) -> None:
+    """Take turns until told to stop; one that was not `full` leaves some time for more to come."""
     wait = POLL_SECONDS
     while not stopping.is_set():
+        began = time.monotonic()
         try:
             with activity:
                 count = run()
@@ -127,14 +137,8 @@ def _loop(run: Callable[[], int], activity: _Activity, stopping: threading.Event
             wait = min(2 * wait, LONGEST_BACK_OFF_SECONDS)  # What goes on failing is not to fill the log.
         if not count:
             stopping.wait(wait)
-
-
-def _die_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent dies: two owners of one data directory must never be."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(0)  # The parent died before the line above took hold.
+        elif count < full:
+            stopping.wait(began + GATHER_SECONDS - time.monotonic())
 
 
 if __name__ == "__main__":

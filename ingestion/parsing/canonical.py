@@ -15,6 +15,13 @@ _TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
 _SAMPLE = 800  # More adds time, not certainty.
 _MAX_HEADING = 200  # Of a heading's text in the path of those below it; longer ones are paragraphs in disguise.
+_MAX_TITLE = 1_000
+_MAX_LABEL = 200
+_MAX_NOTE = 500
+_MAX_NOTES = 1_000
+_MAX_LANGUAGE = 16  # As the catalogue has it, and the next.
+_MAX_MEDIA_TYPE = 255
+_LAST_PAGE = 1_000_000  # No page beyond is believed in.
 
 
 def clean(text: str) -> str:
@@ -29,7 +36,12 @@ def clean(text: str) -> str:
 
 def clean_line(text: str) -> str:
     """Return the text in canonical form on a single line, white space collapsed."""
-    return " ".join(clean(text).split())
+    if not text.isprintable():
+        return " ".join(clean(text).split())
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    # Spaces are all the white space that can be printed.
+    return " ".join(text.split()) if "  " in text else text.strip()
 
 
 class TextBuilder:
@@ -61,6 +73,7 @@ class TextBuilder:
         """Begin a page, slide or sheet: what is added from now on stands on it."""
         self._separate("\n\n")
         here = Span(start=self._length, end=self._length)
+        label = None if label is None else clean_line(label)[:_MAX_LABEL]
         self._pages.append(Page(number=number, span=here, width=width, height=height, label=label))
 
     def reset_headings(self) -> None:
@@ -91,13 +104,16 @@ class TextBuilder:
     def build(self, *, title: str | None, language: str | None, pages_lost: Sequence[int] = ()) -> ParsedDocument:
         """Return the document. The pages' ranges tile the text; the elements cover all of it but white space."""
         text = "".join(self._parts).rstrip("\n")
+        notes = [clean_line(note)[:_MAX_NOTE] for note in self.notes]
+        if len(notes) > _MAX_NOTES:
+            notes[_MAX_NOTES - 1 :] = [f"and {len(notes) - _MAX_NOTES + 1:,} more of the kind"]
         starts = [min(page.span.start, len(text)) for page in self._pages]
         if starts:
             starts[0] = 0
         ends = [*starts[1:], len(text)][: len(starts)]
         return ParsedDocument(
             text=text,
-            title=title,
+            title=clean_line(title)[:_MAX_TITLE] or None if title else None,
             language=language,
             elements=tuple(self._elements),
             pages=tuple(
@@ -106,7 +122,7 @@ class TextBuilder:
             ),
             lines=tuple(self._lines),
             pages_lost=tuple(pages_lost),
-            notes=tuple(self.notes),
+            notes=tuple(notes),
         )
 
     @property
@@ -161,7 +177,37 @@ def faults(parsed: ParsedDocument) -> list[str]:
         found.append("the text is not NFC")
     if "\r" in text or "\x00" in text:
         found.append("the text holds carriage returns or NULs")
-    return [*found, *_element_faults(parsed), *_line_faults(parsed), *_page_faults(parsed)]
+    return [
+        *found,
+        *_element_faults(parsed),
+        *_line_faults(parsed),
+        *_page_faults(parsed),
+        *_word_faults(parsed),
+        *_number_faults(parsed),
+    ]
+
+
+def _word_faults(parsed: ParsedDocument) -> Iterator[str]:
+    """Tell what of the words beside the text no store would take, or is longer than any parser makes it."""
+    headings = {heading for path in {element.headings for element in parsed.elements} for heading in path}
+    for what, longest, words in (
+        ("title", _MAX_TITLE, [parsed.title]),
+        ("language", _MAX_LANGUAGE, [parsed.language]),
+        ("media type", _MAX_MEDIA_TYPE, [parsed.media_type]),
+        ("heading", _MAX_HEADING, headings),
+        ("label of a page", _MAX_LABEL, [page.label for page in parsed.pages]),
+        ("note", _MAX_NOTE, parsed.notes),
+    ):
+        if any(word is not None and (len(word) > longest or _UNSAYABLE.search(word)) for word in words):
+            yield f"a {what} is too long, or holds what cannot be stored"
+    if len(parsed.notes) > _MAX_NOTES:
+        yield f"there are {len(parsed.notes):,} notes"
+
+
+def _number_faults(parsed: ParsedDocument) -> Iterator[str]:
+    numbers = [*(page.number for page in parsed.pages), *parsed.pages_lost]
+    if not all(0 <= number <= _LAST_PAGE for number in numbers):
+        yield "a page has a number that no page has"
 
 
 def _element_faults(parsed: ParsedDocument) -> Iterator[str]:

@@ -15,6 +15,7 @@ from ingestion.parsing.tables import linearise
 _DELIMITERS = ",;\t|"
 _SAMPLE_LINES = 50
 _MOST_FIELD_CHARS = 10_000_000
+_SLICE_CHARS = 1 << 20  # StringIO takes four bytes a character: it never gets the whole file.
 
 
 def parse_csv(data: bytes) -> ParsedDocument:
@@ -28,13 +29,23 @@ def parse_csv(data: bytes) -> ParsedDocument:
         builder.add_table(linearise(_rows(text)))
     except csv.Error as error:
         raise ParseFailed(Reason.CORRUPT, f"the table is damaged: {error}") from error
+    del text  # Of a large file, this and the canonical text need not both be in memory.
     if builder.empty:
         raise ParseFailed(Reason.EMPTY, "the table has no filled cell")
     return builder.build(title=None, language=detect_language(builder.sample))
 
 
 def _rows(text: str) -> Iterator[Sequence[str]]:
-    return csv.reader(io.StringIO(text.replace("\x00", ""), newline=""), delimiter=delimiter_of(text))
+    return csv.reader(_lines(text), delimiter=delimiter_of(text))
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines with their ends, whichever these are."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + _SLICE_CHARS) + 1 or len(text)
+        yield from io.StringIO(text[start:end].replace("\x00", ""), newline="")
+        start = end
 
 
 def delimiter_of(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
+from typing import NamedTuple
 
 from core.domain import Box, ElementKind
 from ingestion.parsing.canonical import TextBuilder
@@ -27,8 +28,7 @@ _LIST_ITEM = re.compile(r"^(?:[•▪■●◦‣∙·\u2013\u2014*-]|\(?(?:\d{1
 _SENTENCE_END = (".", ",", ";", ":", "?", "!")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrintedLine:
+class PrintedLine(NamedTuple):
     """One line as printed: canonical text, place, height of its letters in points, and whether they are bold."""
 
     text: str
@@ -65,7 +65,7 @@ def arrange(pages: Sequence[PageLines]) -> TextBuilder:
     running = _running_lines(pages)
     body = _body_size(pages)
     if _mostly_bold(pages):
-        pages = [replace(page, lines=tuple(replace(line, bold=False) for line in page.lines)) for page in pages]
+        pages = [replace(page, lines=tuple(line._replace(bold=False) for line in page.lines)) for page in pages]
     blocks = [(page, list(_blocks(page, running))) for page in pages]
     sizes = _heading_sizes((block for _, found in blocks for block in found), body)
     for page, found in blocks:

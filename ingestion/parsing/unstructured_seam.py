@@ -10,8 +10,13 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType, ModuleType
-from typing import Final
+from typing import Any, Final
+
+from docx.oxml import xmlchemy
+from docx.oxml.ns import nsmap
+from lxml import etree  # type: ignore[import-untyped]  # it ships no types
 
 os.environ.update(UNSTRUCTURED_DISABLE_NOTICE="1", DO_NOT_TRACK="1", SCARF_NO_ANALYTICS="true")
 # Its annotations name spaCy's types and nothing else does, as long as the loader below is replaced.
@@ -169,6 +174,20 @@ def _tag(word: str) -> str:
 
 
 # The only place where the library loads a model; it asks of it no more than `_RuleTagger` has.
-unstructured.nlp.tokenize._load_spacy_model = _RuleTagger  # type: ignore[assignment]  # noqa: SLF001
+unstructured.nlp.tokenize._load_spacy_model = _RuleTagger  # noqa: SLF001
+
+
+@cache
+def _compiled(expression: str) -> Any:  # noqa: ANN401 - lxml ships no types
+    return etree.XPath(expression, namespaces=nsmap)
+
+
+def _xpath(element: Any, expression: str) -> Any:  # noqa: ANN401 - the same
+    return _compiled(expression)(element)
+
+
+# `unstructured` asks python-docx for the same few paths at every paragraph, and each time it would compile them anew: a
+# quarter of what a long Word document takes.
+xmlchemy.BaseOxmlElement.xpath = _xpath  # type: ignore[method-assign, assignment]  # on purpose
 
 __all__ = ["Found", "partition_docx", "partition_html"]

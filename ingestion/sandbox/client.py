@@ -2,12 +2,13 @@
 
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,17 @@ from core.domain import Reason
 from core.errors import Unavailable
 from ingestion.parsing.failures import ChildKilled, ParseFailed
 from ingestion.sandbox.limits import ParserLimits
-from ingestion.sandbox.messages import FAILURE, MAX_PACKET, RESULT, Hello, Report, Request, failure_from_bytes
+from ingestion.sandbox.messages import (
+    FAILURE,
+    MAX_PACKET,
+    PROGRESS,
+    RESULT,
+    Hello,
+    Report,
+    Request,
+    failure_from_bytes,
+    take_progress,
+)
 
 _START_SECONDS = 120.0  # Imports, on a machine that is busy with something else.
 _GRACE_SECONDS = 30.0  # The server kills a child that is late; whoever waits longer waits for a stuck server.
@@ -35,6 +46,9 @@ _OWN = {  # Single-threaded: only then is forking safe. No secrets of ours: chil
     "PYTHONWARNINGS": "ignore",
     "PYTHONHASHSEED": "0",
 }
+
+
+Progressed = Callable[[float], None]
 
 
 class ServerDied(Exception):
@@ -63,30 +77,38 @@ class ForkServerClient:
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._layers: tuple[str, ...] = ()
+        self._root: Path | None = None
         self._closed = False
 
-    def run(self, path: Path, task: Mapping[str, Any]) -> Outcome:
-        """Run the task over the file in a child of its own.
+    def run(self, path: Path, task: Mapping[str, Any], progressed: Progressed | None = None) -> Outcome:
+        """Run the task over the file in a child of its own; `progressed` is told how far it says it has come.
 
-        Raises ParseFailed for whatever becomes of the child (ChildKilled where others may have done it), OSError when
-        the file cannot be opened, and Unavailable when the server cannot be kept alive (the document is not to blame)
-        or no slot came free in time.
+        Raises ParseFailed for whatever becomes of the child (ChildKilled where others may have done it, or where the
+        server died with it twice), OSError when the file cannot be opened, and Unavailable when the server cannot be
+        started (the document is not to blame) or no slot came free in time.
         """
         if not self._slots.acquire(timeout=self._patience_seconds):
             raise Unavailable("Too many files are being worked on; try again soon.", retry_after=_BUSY_RETRY_SECONDS)
         try:
-            return self._run(path, task)
+            return self._run(path, task, progressed)
         finally:
             self._slots.release()
 
-    def _run(self, path: Path, task: Mapping[str, Any]) -> Outcome:
+    def _run(self, path: Path, task: Mapping[str, Any], progressed: Progressed | None) -> Outcome:
         with path.open("rb") as source:
             for _ in range(2):
                 try:
-                    return self._attempt(source.fileno(), task)
+                    return self._attempt(source.fileno(), task, progressed)
                 except ServerDied:
                     source.seek(0)
-        raise Unavailable("The parser's fork server died twice; look for messages about memory in the system log.")
+        with self._lock:
+            self._started()  # Unavailable where none can be: then the machine is to blame.
+        # Counted, so that a document which ends its server does not come back for ever, and end its neighbour's work
+        # each time. An innocent neighbour is tried again, in the end alone.
+        raise ChildKilled(
+            Reason.PARSER_CRASHED,
+            "the parser's fork server died twice; look for messages about memory in the system log",
+        )
 
     def layers(self) -> tuple[str, ...]:
         """Return the names of the protections that children run under; starts the server."""
@@ -100,7 +122,7 @@ class ForkServerClient:
             self._closed = True
             self._stop()
 
-    def _attempt(self, source: int, task: Mapping[str, Any]) -> Outcome:
+    def _attempt(self, source: int, task: Mapping[str, Any], progressed: Progressed | None) -> Outcome:
         with ExitStack() as stack:
             reading, writing = os.pipe()
             stack.callback(os.close, reading)
@@ -111,7 +133,7 @@ class ForkServerClient:
                     control = self._send(self._request(task), [source, writing, theirs.fileno()])
                 finally:
                     os.close(writing)
-            payload = self._receive(reading, control)
+            payload = self._receive(reading, control, progressed)
             report = self._reported(mine, control)
         return self._judge(payload, report)
 
@@ -125,6 +147,8 @@ class ForkServerClient:
             output_bytes=limits.output_bytes,
             file_bytes=limits.file_bytes,
             open_files=limits.open_files,
+            scratch_bytes=limits.scratch_bytes,
+            scratch_files=limits.scratch_files,
         )
 
     def _send(self, request: Request, descriptors: list[int]) -> socket.socket:
@@ -137,9 +161,13 @@ class ForkServerClient:
                 raise ServerDied from error
             return control
 
-    def _receive(self, reading: int, control: socket.socket) -> bytes:
-        """Return all that the child writes. Raises ParseFailed (`output_too_large`) at the first byte too many."""
+    def _receive(self, reading: int, control: socket.socket, progressed: Progressed | None) -> bytes:
+        """Return what the child writes after telling of its progress.
+
+        Raises ParseFailed (`output_too_large`) at the first byte too many.
+        """
         pieces: list[bytes] = []
+        head = b""  # the beginning of what may be a frame of progress
         size = 0
         deadline = time.monotonic() + self._limits.wall_seconds + _GRACE_SECONDS
         while True:
@@ -152,6 +180,13 @@ class ForkServerClient:
             size += len(piece)
             if size > self._limits.output_bytes + 1:
                 raise ParseFailed(Reason.OUTPUT_TOO_LARGE, f"more than {self._limits.output_bytes:,} bytes")
+            if not pieces:
+                fraction, head = take_progress(head + piece)
+                if fraction is not None and progressed is not None:
+                    progressed(fraction)
+                if head[:1] in {b"", PROGRESS}:
+                    continue
+                piece = head
             pieces.append(piece)
 
     def _reported(self, mine: socket.socket, control: socket.socket) -> Report:
@@ -168,18 +203,21 @@ class ForkServerClient:
         return Report.from_bytes(packet)
 
     def _judge(self, payload: bytes, report: Report) -> Outcome:
+        if report.not_started:  # The machine is to blame.
+            raise Unavailable(f"The parser's server got no process: {report.detail}.", retry_after=_BUSY_RETRY_SECONDS)
         if report.reason is not None:
-            raise (ChildKilled if report.from_outside else ParseFailed)(report.reason, report.detail)
+            kind_of_end = ChildKilled if report.from_outside else ParseFailed
+            raise kind_of_end(report.reason, report.detail, excerpt=report.excerpt)
         kind, rest = payload[:1], payload[1:]
         if kind == RESULT:
             return Outcome(payload=rest, peak_rss=report.peak_rss)
         if kind == FAILURE:
             try:
                 failure = failure_from_bytes(rest)
-            except (ValueError, AttributeError) as error:
+            except ValueError as error:
                 raise ParseFailed(Reason.PARSER_CRASHED, "the parser's failure cannot be read") from error
             raise failure
-        raise ParseFailed(Reason.PARSER_CRASHED, "the parser ended without a result")
+        raise ParseFailed(Reason.PARSER_CRASHED, "the parser ended without a result", excerpt=report.excerpt)
 
     def _started(self) -> socket.socket:
         """Return the control socket of a living server. The caller holds the lock."""
@@ -208,7 +246,8 @@ class ForkServerClient:
         if not packet:
             self._stop()
             raise Unavailable("The parser's fork server did not start; run it by hand to see why.")
-        self._layers = Hello.from_bytes(packet).layers
+        hello = Hello.from_bytes(packet)
+        self._layers, self._root = hello.layers, Path(hello.root)
         return mine
 
     def _abandon(self, control: socket.socket) -> None:
@@ -229,3 +268,7 @@ class ForkServerClient:
                 with suppress(subprocess.TimeoutExpired):
                     self._server.wait(5.0)
             self._server = None
+        if self._root is not None:  # A server that was killed has left it behind.
+            with suppress(RecursionError):
+                shutil.rmtree(self._root, ignore_errors=True)
+            self._root = None

@@ -7,7 +7,7 @@ from core.domain import ParsedDocument, Reason
 from core.parsed import UnreadableParse, from_bytes
 from ingestion.parsing.canonical import faults
 from ingestion.parsing.failures import ParseFailed
-from ingestion.sandbox.client import ForkServerClient
+from ingestion.sandbox.client import ForkServerClient, Progressed
 from ingestion.sandbox.limits import ParserLimits
 
 _PARSERS = "ingestion.sandbox.parsing_child"
@@ -29,13 +29,15 @@ class ParserSandbox:
         self._limits = limits
         self._children = ForkServerClient(module, limits, processes=processes)
 
-    def parse(self, path: Path, name: str) -> ParsedResult:
+    def parse(self, path: Path, name: str, progressed: Progressed | None = None) -> ParsedResult:
         """Find out what the file is and parse it; `name` only decides between kinds of text. Callable from any thread.
+
+        `progressed` is told which fraction is done, now and then, of a file whose parser can tell.
 
         Raises ParseFailed with the reason, OSError when the file cannot be opened, Unavailable when the sandbox itself
         is at fault.
         """
-        outcome = self._children.run(path, {"name": name[-500:]})
+        outcome = self._children.run(path, {"name": name[-500:]}, progressed)
         try:
             document = from_bytes(outcome.payload, max_bytes=4 * self._limits.output_bytes)
         except UnreadableParse as error:

@@ -6,34 +6,32 @@ its children with it, when the other end closes, however the client died. MODULE
 """
 
 import contextlib
+import errno
 import gc
 import importlib
 import os
-import resource
 import select
-import shutil
 import signal
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, NoReturn
 
 from core.domain import Reason
-from ingestion.parsing.failures import ParseFailed
+from ingestion.excerpts import STDERR_BYTES, of_stderr
 from ingestion.priority import weigh_session
+from ingestion.sandbox.answering import Run, answer, only_descriptors, tell_of_faults
 from ingestion.sandbox.confinement import Layers, confine, leave_network, nobody, probe, readable_places
-from ingestion.sandbox.messages import FAILURE, MAX_PACKET, RESULT, Hello, Report, Request, failure_to_bytes
-
-Run = Callable[[dict[str, Any], bytes], bytes]
+from ingestion.sandbox.messages import MAX_PACKET, Hello, Report, Request
+from ingestion.sandbox.processes import resident, starved
+from ingestion.sandbox.scratch import Scratch, TooMuch
 
 _WATCH_MILLISECONDS = 10  # Fresh memory is faulted in at about 1 GB/s: a child overshoots its limit by some 10 MB.
-_STARVED = 0.5  # Of its time a child spent waiting for a processor: then the machine was too slow, not the document.
-_PAGE = resource.getpagesize()
-_INPUT, _OUTPUT = 3, 4  # A child's descriptors beside the standard ones, which lead nowhere.
+_OUT_OF = {errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EMFILE, errno.ENFILE}  # Of this machine, not for ever.
+_LOOK_SECONDS = 0.25  # Between two looks at a child's files: a fast disk takes half a gigabyte in that time.
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,11 +39,15 @@ class _Child:
     pid: int
     pidfd: int
     report: socket.socket
-    folder: Path
+    scratch: Scratch
+    given: tuple[int, int]
+    log: IO[bytes]
     deadline: float
     request: Request
+    look_at: float
     peak: int = 0
-    killed_for: Reason | None = field(default=None)
+    killed_for: Reason | None = None
+    detail: str = ""
     starved: bool = False
 
 
@@ -90,37 +92,65 @@ class ForkServer:
             return False
         source, output, report = descriptors
         request = Request.from_bytes(packet)
+        reporting = socket.socket(fileno=report)
         try:
-            self._fork(request, source, output, socket.socket(fileno=report))
+            self._fork(request, source, output, reporting)
+        except OSError as error:
+            with reporting:
+                if error.errno not in _OUT_OF:
+                    raise  # What does not come back by itself is for a new server.
+                refusal = Report(
+                    reason=None,
+                    detail=os.strerror(error.errno),
+                    excerpt=None,
+                    from_outside=True,
+                    peak_rss=0,
+                    cpu_seconds=0.0,
+                    not_started=True,
+                )
+                with contextlib.suppress(OSError):
+                    reporting.send(refusal.to_bytes())
         finally:
             os.close(source)
             os.close(output)
         return True
 
     def _fork(self, request: Request, source: int, output: int, report: socket.socket) -> None:
-        folder = Path(tempfile.mkdtemp(dir=self._root))
-        if self._layers.unprivileged_user:
-            os.chown(folder, *nobody())
-        deadline = time.monotonic() + request.wall_seconds
-        pid = os.fork()
+        scratch = Scratch(self._root, nobody() if self._layers.unprivileged_user else None)
+        facts = os.fstat(source)
+        with contextlib.ExitStack() as made:
+            made.callback(scratch.remove)
+            log = made.enter_context(tempfile.TemporaryFile(dir=self._root, buffering=0))
+            moment = time.monotonic()
+            pid = os.fork()
+            made.pop_all()  # From now on they are the child's.
         if pid == 0:
-            self._be_child(request, source, output, folder)
+            self._be_child(request, (source, output, log.fileno()), scratch.path)
         child = _Child(
-            pid=pid, pidfd=os.pidfd_open(pid), report=report, folder=folder, deadline=deadline, request=request
+            pid=pid,
+            pidfd=os.pidfd_open(pid),
+            report=report,
+            scratch=scratch,
+            given=(facts.st_dev, facts.st_ino),
+            log=log,
+            deadline=moment + request.wall_seconds,
+            request=request,
+            look_at=moment + _LOOK_SECONDS,
         )
         self._children[pid] = child
 
-    def _be_child(self, request: Request, source: int, output: int, folder: Path) -> NoReturn:
+    def _be_child(self, request: Request, descriptors: tuple[int, int, int], folder: Path) -> NoReturn:
         """Never return, whatever happens: the server's loop belongs to the server."""
         status = 1
         try:
             os.setpgid(0, 0)
-            _only_descriptors(source, output)
+            only_descriptors(*descriptors)
+            tell_of_faults()
             os.environ.update(TMPDIR=str(folder), HOME=str(folder))
             tempfile.tempdir = str(folder)
             os.chdir(folder)
             confine(request, self._layers, folder, self._places)
-            _answer(self._run, request)
+            answer(self._run, request)
             status = 0
         except BaseException:  # noqa: BLE001 - the exit status says it
             status = 1
@@ -128,19 +158,33 @@ class ForkServer:
             os._exit(status)
 
     def _watch(self, child: _Child, *, abandoned: bool) -> None:
-        resident = _resident(child.pid)
-        child.peak = max(child.peak, resident)
-        if resident > child.request.memory_bytes:
-            self._kill(child, Reason.PARSER_OOM)
-        elif time.monotonic() > child.deadline:
-            child.starved = _starved(child.pid, child.request.wall_seconds)
-            self._kill(child, Reason.PARSER_TIMEOUT)
+        memory, moment = resident(child.pid), time.monotonic()
+        child.peak = max(child.peak, memory)
+        if memory > child.request.memory_bytes:
+            self._kill(child, Reason.PARSER_OOM, f"more than {child.request.memory_bytes // 1_000_000} MB of memory")
+        elif moment > child.deadline:
+            child.starved = starved(child.pid, child.request.wall_seconds)
+            waiting = ", most of it waiting for a processor" if child.starved else ""
+            self._kill(child, Reason.PARSER_TIMEOUT, f"more than {child.request.wall_seconds:g} s{waiting}")
         elif abandoned:
             self._kill(child, None)
+        elif moment > child.look_at:
+            child.look_at = moment + _LOOK_SECONDS
+            self._look(child)
 
-    def _kill(self, child: _Child, reason: Reason | None) -> None:
+    def _look(self, child: _Child) -> None:
+        limits = child.request
+        try:
+            child.scratch.check(child.pid, child.given, max_bytes=limits.scratch_bytes, max_files=limits.scratch_files)
+        except TooMuch as error:
+            self._kill(child, Reason.OUTPUT_TOO_LARGE, str(error))
+        except OSError:
+            pass  # Of the server's own, as without descriptors: it looks again.
+
+    def _kill(self, child: _Child, reason: Reason | None, detail: str = "") -> None:
         """Kill the child and, should it have got any, its children. Not yet reaped, its number is still its own."""
-        child.killed_for = child.killed_for or reason
+        if child.killed_for is None:
+            child.killed_for, child.detail = reason, detail
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(OSError):
                 kill(child.pid, signal.SIGKILL)
@@ -155,11 +199,13 @@ class ForkServer:
         report = Report(
             reason=reason,
             detail=detail,
+            excerpt=_last_words(child.log),
             from_outside=from_outside,
             peak_rss=max(child.peak, usage.ru_maxrss * 1024),
             cpu_seconds=usage.ru_utime + usage.ru_stime,
         )
-        shutil.rmtree(child.folder, ignore_errors=True)
+        with contextlib.suppress(Exception):  # Whatever lies there, the client waits for the report.
+            child.scratch.remove()
         with child.report, contextlib.suppress(OSError):
             child.report.send(report.to_bytes())
 
@@ -167,11 +213,8 @@ class ForkServer:
 def _verdict(child: _Child, status: int, cpu_seconds: float) -> tuple[Reason | None, str, bool]:
     """Return why the child ended, None when it ended well, and whether that may have been others' doing."""
     limits = child.request
-    if child.killed_for is Reason.PARSER_OOM:
-        return Reason.PARSER_OOM, f"more than {limits.memory_bytes // 1_000_000} MB of memory", False
-    if child.killed_for is Reason.PARSER_TIMEOUT:
-        waiting = ", most of it waiting for a processor" if child.starved else ""
-        return Reason.PARSER_TIMEOUT, f"more than {limits.wall_seconds:g} s{waiting}", child.starved
+    if child.killed_for is not None:
+        return child.killed_for, child.detail, child.starved
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu_seconds >= limits.cpu_seconds):
@@ -183,62 +226,10 @@ def _verdict(child: _Child, status: int, cpu_seconds: float) -> tuple[Reason | N
     return (None, "", False) if code == 0 else (Reason.PARSER_CRASHED, f"exit status {code}", False)
 
 
-def _answer(run: Run, request: Request) -> None:
-    """Run the task over the input and write what comes of it, a result or a failure, to the output."""
-    kind, payload = _outcome(run, request)
-    with open(_OUTPUT, "wb", buffering=0) as output:
-        output.write(kind)
-        view = memoryview(payload)
-        while view:
-            view = view[output.write(view) :]
-
-
-def _outcome(run: Run, request: Request) -> tuple[bytes, bytes]:
-    try:
-        with open(_INPUT, "rb") as source:
-            payload = run(request.task, source.read())
-    except ParseFailed as error:
-        failure = error
-    except MemoryError:
-        failure = ParseFailed(Reason.PARSER_OOM, f"more than {request.memory_bytes // 1_000_000} MB of memory")
-    except Exception as error:  # noqa: BLE001 - the parsers' defects become a reason, not a riddle
-        failure = ParseFailed(Reason.PARSER_CRASHED, f"{type(error).__name__}: {error}"[:300])
-    else:
-        if len(payload) <= request.output_bytes:
-            return RESULT, payload
-        failure = ParseFailed(Reason.OUTPUT_TOO_LARGE, f"more than {request.output_bytes:,} bytes")
-    return FAILURE, failure_to_bytes(failure)
-
-
-def _only_descriptors(source: int, output: int) -> None:
-    """Keep the input and the output, at fixed numbers; the standard streams lead nowhere."""
-    source, output = os.dup(source), os.dup(output)  # Out of the way of the numbers they are about to get.
-    void = os.open(os.devnull, os.O_RDWR)
-    saved = [os.dup2(descriptor, 100 + place) for place, descriptor in enumerate((source, output, void))]
-    for number, descriptor in ((_INPUT, saved[0]), (_OUTPUT, saved[1]), (0, saved[2]), (1, saved[2]), (2, saved[2])):
-        os.dup2(descriptor, number)
-    os.closerange(_OUTPUT + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-
-
-def _resident(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as statm:  # noqa: PTH123 - a hundred times a second
-            return int(statm.read().split()[1]) * _PAGE
-    except (OSError, IndexError):
-        return 0  # It is about to be reaped.
-
-
-def _starved(pid: int, seconds: float) -> bool:
-    """Whether the process, after so many seconds, wants to run and got no processor for most of them.
-
-    The kernel counts waiting only once it is over: who has hardly run and is ready to run is waiting still.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return False
-    used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system time
-    return fields[0] == "R" and used < (1 - _STARVED) * seconds
+def _last_words(log: IO[bytes]) -> str | None:
+    with log:
+        size = os.fstat(log.fileno()).st_size
+        return of_stderr(os.pread(log.fileno(), STDERR_BYTES, max(0, size - STDERR_BYTES)))
 
 
 def main() -> None:
@@ -253,7 +244,7 @@ def main() -> None:
         Path(root).chmod(0o711)
         gc.collect()
         gc.freeze()  # What was imported stays shared with every child.
-        control.send(Hello(layers=layers.names()).to_bytes())
+        control.send(Hello(layers=layers.names(), root=root).to_bytes())
         ForkServer(control, module.run, layers, Path(root)).serve()
 
 

@@ -13,6 +13,16 @@ from tests.ingestion.works import Works
 Logged = list[MutableMapping[str, Any]]
 
 
+class Clock:
+    """Stands in for the module `time` where a test says how late it is."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 @pytest.fixture
 def logged() -> Iterator[Logged]:
     """The events that are logged during the test, instead of their rendering."""

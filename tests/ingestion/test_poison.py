@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import ingestion.pipeline
 from core.db import access, stages
 from core.db.stages import SUSPECT_AFTER
 from core.domain import DocumentState, Reason, StageName
 from core.errors import ModelUnavailable, StorageFull
 from core.ids import IndexId
-from ingestion.pipeline import MOST_ATTEMPTS, MOST_KILLS
+from ingestion import chunk_stage, endings, indexing, parse_stage
+from ingestion.endings import MOST_ATTEMPTS, MOST_KILLS
 from ingestion.turns import Turns
+from retrieval.ports import IndexPoint
 from tests.ingestion.works import TENANT, Killed, Works, story
 
 Vectors = NDArray[np.float32]
@@ -65,7 +66,7 @@ def test_a_suspect_waits_until_nothing_else_runs_and_lets_nothing_begin() -> Non
         thread.start()
         waits.wait()
         order.append("together")
-    assert ended.wait(10)
+    assert ended.wait(60)
     with turns.together():
         order.append("after")
     thread.join()
@@ -85,17 +86,19 @@ def test_a_document_whose_parser_is_killed_by_others_is_parsed_in_the_end(works:
 def test_a_document_whose_parser_is_killed_every_time_fails_with_the_reason(works: Works) -> None:
     document = works.upload(story("flamingos"))
     works.parser.kills = MOST_KILLS
-    for _ in range(MOST_KILLS):
+    while works.parser.kills:  # However many attempts come into one call: the pause after a kill is short.
         assert works.status(document).state is DocumentState.QUEUED
-        works.work()
         works.hurry()
+        works.work()
     status = works.status(document)
     assert (status.state, status.reason) == (DocumentState.FAILED, Reason.PARSER_OOM)
-    assert works.parser.kills == 0
+    works.hurry()
+    works.work()
+    assert len(works.parser.parsed) == MOST_KILLS
 
 
 @pytest.mark.parametrize("error", [ModelUnavailable("Away."), StorageFull("Full.")])
-def test_what_may_come_back_is_waited_for_however_long(works: Works, error: Exception) -> None:
+def test_f7_what_may_come_back_is_waited_for_however_long(works: Works, error: Exception) -> None:
     document = works.upload(story("flamingos"))
     works.work_until(StageName.EMBED)
     works.wear(StageName.EMBED, MOST_ATTEMPTS - 1)
@@ -123,7 +126,7 @@ def test_leases_are_let_go_of_whatever_happens(works: Works, monkeypatch: pytest
     def refuse(*_: object) -> None:
         raise RuntimeError("not even that")
 
-    monkeypatch.setattr(ingestion.pipeline.IngestionPipeline, "_commit_chunks", refuse)
+    monkeypatch.setattr(chunk_stage.ChunkStage, "_commit", refuse)
     with pytest.raises(RuntimeError):
         works.pipeline.run_chunk()
 
@@ -143,7 +146,7 @@ def test_a_known_text_that_was_collected_meanwhile_is_replaced_by_the_one_just_m
         record(session, tenant, input_hash, "f" * 64)  # type: ignore[arg-type]  # passed on as they came
         return record(session, tenant, input_hash, output)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ingestion.pipeline, "record_stage_result", after_another)
+    monkeypatch.setattr(parse_stage, "record_stage_result", after_another)
     works.work()
 
     assert works.status(document).state is DocumentState.SEARCHABLE
@@ -188,3 +191,66 @@ def test_a_loop_leaves_the_stages_of_other_indexes_alone(works: Works) -> None:
     works.loop._index_ids = (IndexId("works"),)
     works.loop.run_once()
     assert works.status(document).state is DocumentState.SEARCHABLE
+
+
+def test_deaths_of_whole_workers_are_not_counted_as_the_parsers_own(works: Works) -> None:
+    document = works.upload(story("flamingos"))
+    works.wear(StageName.PARSE, 2 * MOST_KILLS)
+    works.parser.kills = MOST_KILLS - 1
+    while works.parser.kills:
+        works.pipeline.run_parse()
+        works.hurry()
+        assert works.status(document).state is DocumentState.QUEUED
+    works.work()
+    assert works.status(document).state is DocumentState.SEARCHABLE
+    assert works.stage(document, StageName.PARSE).child_deaths == MOST_KILLS - 1
+
+
+def test_a_reason_that_the_database_does_not_take_does_not_keep_the_document_from_failing(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = works.upload("!corrupt what it says")
+    told: list[Reason] = []
+    plainly = stages.fail
+
+    def refuse(*arguments: object, **named: object) -> None:
+        told.append(arguments[2])  # type: ignore[arg-type]  # a reason
+        if len(told) == 1:
+            raise ValueError("A string literal cannot contain NUL (0x00) characters.")  # As psycopg says.
+        plainly(*arguments, **named)  # type: ignore[arg-type]  # passed on as they came
+
+    monkeypatch.setattr(endings, "fail", refuse)
+    works.work()
+    assert told == [Reason.CORRUPT, Reason.INTERNAL]
+    status = works.status(document)
+    assert (status.state, status.reason) == (DocumentState.FAILED, Reason.INTERNAL)
+
+
+def test_a_version_that_kills_the_index_is_given_up_and_harms_no_other(works: Works) -> None:
+    poison = works.upload(story("krakens"), "poison.txt")
+    innocent = [works.upload(story(topic), f"{topic}.txt") for topic in ("tea", "coffee")]
+    works.work_until(StageName.INDEX)
+    upsert = works.index.upsert
+
+    def die(points: Sequence[IndexPoint]) -> None:
+        if any(point.document == poison for point in points):
+            raise Killed
+        upsert(points)
+
+    works.index.upsert = die  # type: ignore[method-assign]
+    deaths = 0
+    while True:
+        try:
+            works.loop.run_once()
+            break
+        except Killed:
+            deaths += 1
+            works.lapse()
+
+    works.work()
+
+    assert deaths == indexing.MOST_ATTEMPTS
+    status = works.status(poison)
+    assert (status.state, status.reason) == (DocumentState.FAILED, Reason.INTERNAL)
+    assert {works.status(document).state for document in innocent} == {DocumentState.SEARCHABLE}
+    assert {works.stage(document, StageName.INDEX).attempt for document in innocent} <= {SUSPECT_AFTER + 1}

@@ -1,7 +1,13 @@
-from core.db import answers, conversations, stages
-from core.db.tables import AnswerRow
+import pytest
+
+from core.db import answers, conversations, signs, stages
+from core.db.tables import AnswerRow, TenantRow
+from core.db.tenants import add_tenant
 from core.domain import StageName
-from ingestion.reconciling import ABANDONED_SECONDS, ENOUGH_MESSAGES, end_abandoned_answers, reconcile
+from core.errors import Unavailable
+from core.ids import DEFAULT_TENANT
+from core.jobs import ENOUGH_MESSAGES
+from ingestion.reconciling import ABANDONED_SECONDS, end_abandoned_answers, reconcile
 from tests.ingestion.works import TENANT, Works, story
 
 
@@ -38,6 +44,26 @@ def test_messages_do_not_pile_up_while_nobody_takes_them(works: Works) -> None:
     works.upload(story("tea"))
     assert _rung(works, waiting=ENOUGH_MESSAGES - 1) == ["parse"]
     assert _rung(works, waiting=ENOUGH_MESSAGES) == []
+
+
+def test_each_round_is_noted_and_one_that_the_broker_broke_off_is_not(works: Works) -> None:
+    def age() -> float | None:
+        with works.database.reading() as session:
+            return signs.age_seconds(session, signs.RECONCILED)
+
+    with works.database.transaction() as session:
+        if session.get(TenantRow, DEFAULT_TENANT) is None:
+            add_tenant(session, DEFAULT_TENANT)
+    works.upload(story("tea"))
+
+    def away(_: str) -> int:
+        raise Unavailable("no broker")
+
+    with pytest.raises(Unavailable):
+        reconcile(works.database, ring=lambda _: None, waiting=away)
+    assert age() is None
+    _rung(works)
+    assert age() is not None
 
 
 def test_a_deleted_document_rings_for_its_points(works: Works) -> None:

@@ -1,7 +1,8 @@
 import itertools
 
 from core.domain import Element, ElementKind, Page, ParsedDocument, Span
-from ingestion.units import PageFinder, Seam, TokenCounts, Unit, section_units, trim
+from ingestion.unit_store import Seam, Unit
+from ingestion.units import PageFinder, TokenCounts, section_units, trim
 from retrieval.embedding.hashing import HashingTokenizer
 
 TOKENIZER = HashingTokenizer()
@@ -9,7 +10,7 @@ TOKENIZER = HashingTokenizer()
 
 def units_of(text: str, *elements: Element, pages: tuple[Page, ...] = (), most: int = 50) -> list[list[Unit]]:
     parsed = ParsedDocument(text=text, title=None, language=None, elements=elements, pages=pages)
-    return section_units(parsed, TokenCounts(text, TOKENIZER), most)
+    return [list(section) for section in section_units(parsed, TokenCounts(text, TOKENIZER), most)]
 
 
 def element(kind: ElementKind, start: int, end: int, *headings: str) -> Element:

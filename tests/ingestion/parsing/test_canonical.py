@@ -1,4 +1,5 @@
 import unicodedata
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +40,11 @@ def test_what_the_builder_makes_keeps_all_promises(pages: list[list[tuple[Elemen
     assert len(parsed.pages) == len(pages)
     texts = [clean(text) for page in pages for _, text, _ in page]
     assert "".join(parsed.text.split()) == "".join("".join(texts).split())
+
+
+@given(anything)
+def test_a_line_is_cleaned_as_any_text_is(text: str) -> None:
+    assert clean_line(text) == " ".join(clean(text).split())
 
 
 @given(st.lists(st.lists(anything.map(clean_line), max_size=3), max_size=4))
@@ -84,6 +90,7 @@ def _document(**changes: object) -> ParsedDocument:
 
 
 def test_a_forged_result_is_found_out() -> None:
+    (whole,) = _document().elements
     half = Element(kind=ElementKind.PARAGRAPH, span=Span(start=0, end=3))
     beyond = Element(kind=ElementKind.PARAGRAPH, span=Span(start=0, end=8))
     outside = Line(span=Span(start=0, end=3), box=Box(page=1, x0=0.5, y0=0, x1=0.4, y1=1))
@@ -98,5 +105,30 @@ def test_a_forged_result_is_found_out() -> None:
         _document(lines=(Line(span=Span(start=5, end=9), box=box),)),
         _document(pages=(Page(number=1, span=Span(start=0, end=6)),)),
         _document(pages=(Page(number=1, span=Span(start=1, end=7)),)),
+        _document(title="a\0b"),
+        _document(title="a" * 1_001),
+        _document(language="e" * 17),
+        _document(media_type="m" * 256),
+        _document(notes=("fine", "a\0b")),
+        _document(notes=("n" * 501,)),
+        _document(notes=("n",) * 1_001),
+        _document(elements=(replace(whole, headings=("fine", "a\0b")),)),
+        _document(elements=(replace(whole, headings=("h" * 201,)),)),
+        _document(pages=(Page(number=1, span=whole.span, label="a\0b"),)),
+        _document(pages=(Page(number=-1, span=whole.span),)),
+        _document(pages_lost=(1 << 40,)),
     ):
         assert faults(forged)
+    assert not any("a\0b" in fault for fault in faults(_document(title="a\0b")))
+
+
+@given(st.text(), st.lists(st.text()), st.text())
+def test_titles_notes_and_labels_of_any_file_can_be_kept(title: str, notes: list[str], label: str) -> None:
+    builder = TextBuilder()
+    builder.start_page(1, label=label * 100)
+    builder.add(ElementKind.PARAGRAPH, "words")
+    builder.notes += notes * 200
+    parsed = builder.build(title=title * 500, language=None)
+    assert faults(parsed) == []
+    assert parsed.title is None or parsed.title.strip()
+    assert bool(parsed.notes) == bool(notes)

@@ -1,6 +1,11 @@
+import io
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.domain import Reason
+from ingestion.parsing import delimited
 from ingestion.parsing.canonical import faults
 from ingestion.parsing.delimited import delimiter_of, parse_csv
 from ingestion.parsing.failures import ParseFailed
@@ -26,3 +31,11 @@ def test_a_table_of_nothing_but_delimiters_is_empty() -> None:
     with pytest.raises(ParseFailed) as caught:
         parse_csv(b",,,\n,,,\n")
     assert caught.value.reason is Reason.EMPTY
+
+
+@given(st.text(alphabet='ab,"\r\n\x00\x0b\u2028\u20ac', max_size=60), st.integers(1, 9))
+def test_a_table_read_in_slices_has_the_lines_of_the_whole(text: str, size: int) -> None:
+    whole = list(io.StringIO(text.replace("\x00", ""), newline=""))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delimited, "_SLICE_CHARS", size)
+        assert list(delimited._lines(text)) == whole

@@ -13,6 +13,8 @@ LIMITS = ParserLimits(
     output_bytes=1_000_000,
     file_bytes=1_000_000,
     open_files=64,
+    scratch_bytes=5_000_000,
+    scratch_files=100,
 )
 ROOT = Path(__file__).resolve().parents[3]
 

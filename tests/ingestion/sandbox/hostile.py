@@ -35,7 +35,7 @@ def _typed(task: dict[str, Any], data: bytes) -> bytes:
 
 
 def _defect(task: dict[str, Any], data: bytes) -> bytes:
-    raise KeyError("a defect")
+    raise KeyError(f"a defect in {data!r}")
 
 
 def _loop(task: dict[str, Any], data: bytes) -> bytes:
@@ -94,6 +94,18 @@ def _forged_failure(task: dict[str, Any], data: bytes) -> bytes:
     os._exit(0)
 
 
+def _confession(task: dict[str, Any], data: bytes) -> bytes:
+    """Write what the document says to the log, in so far as it is a sentence, and end."""
+    sys.stderr.write(f"the document says: {data.decode()} and more\n" * 1_000)
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _forged_page(task: dict[str, Any], data: bytes) -> bytes:
+    os.write(4, b'F{"reason": "parser_crashed", "page": 1%b, "excerpt": "the document says so"}' % (b"0" * 30))
+    os._exit(0)
+
+
 def _attempts(task: dict[str, Any], data: bytes) -> bytes:
     """Try everything that must not work; return the names of what did."""
     outside = Path(str(task["outside"]))
@@ -143,6 +155,58 @@ def _where(task: dict[str, Any], data: bytes) -> bytes:
     return f"{Path.cwd()}\n{os.getpid()}\n{os.getppid()}\n{sorted(os.environ)}".encode()
 
 
+def _hoard(task: dict[str, Any], data: bytes) -> bytes:
+    """Files that are each within the limit, for ever."""
+    number = 0
+    while True:
+        Path(f"hoard {number % 50}").write_bytes(bytes(900_000))
+        number += 1
+
+
+def _nameless_hoard(task: dict[str, Any], data: bytes) -> bytes:
+    """The same in files that no folder lists."""
+    files = []
+    for number in range(20):
+        files.append(os.open(f"hoard {number}", os.O_WRONLY | os.O_CREAT))
+        os.write(files[-1], bytes(900_000))
+        Path(f"hoard {number}").unlink()
+    time.sleep(60)
+    return b""
+
+
+def _litter(task: dict[str, Any], data: bytes) -> bytes:
+    for number in range(150):
+        Path(f"litter {number}").touch()
+    time.sleep(60)
+    return b""
+
+
+def _shaft(task: dict[str, Any], data: bytes) -> bytes:
+    """Fifty folders in each other, then sleep."""
+    _dig(50)
+    time.sleep(60)
+    return b""
+
+
+def _abyss(task: dict[str, Any], data: bytes) -> bytes:
+    """Leave so many folders in each other, shut ones among them, as nothing can remove that recurses."""
+    _dig(3_000)
+    return b"left"
+
+
+def _dig(depth: int) -> None:
+    shut = []
+    for number in range(depth):
+        Path("down").mkdir()
+        Path("file").write_bytes(b"x")
+        Path("link").symlink_to("/")
+        if number % 200 == 0:
+            shut.append(os.open(".", os.O_RDONLY))
+        os.chdir("down")
+    for folder in shut:
+        os.fchmod(folder, 0)
+
+
 DEEDS: dict[str, Callable[[dict[str, Any], bytes], bytes]] = {
     "echo": _echo,
     "typed": _typed,
@@ -159,6 +223,13 @@ DEEDS: dict[str, Callable[[dict[str, Any], bytes], bytes]] = {
     "recursion": _recursion,
     "gibberish": _gibberish,
     "forged failure": _forged_failure,
+    "confession": _confession,
+    "forged page": _forged_page,
     "attempts": _attempts,
     "where": _where,
+    "hoard": _hoard,
+    "nameless hoard": _nameless_hoard,
+    "litter": _litter,
+    "shaft": _shaft,
+    "abyss": _abyss,
 }
