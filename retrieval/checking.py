@@ -91,9 +91,25 @@ class CheckedCandidates:
 
     def shows(self, candidate: Candidate) -> bool:
         """Return whether the candidate is of the current version of a document that the principal may read."""
-        if self._chunks.get(candidate.chunk, True) is None:
-            return False
-        return self._versions.get(candidate.document) == candidate.version
+        return not self._is_lost(candidate) and self._versions.get(candidate.document) == candidate.version
+
+    def overtaken(self, candidates: Iterable[Candidate]) -> set[tuple[DocumentId, VersionId]]:
+        """Return the documents that may have changed between the arms' answers and the catalogue's, as it knew them.
+
+        Of these, arms returned points of another version alone, or points whose rows are gone. The points of a version
+        are all in the index before it becomes current: who asks the arms again finds them.
+        """
+        given = list(candidates)
+        shown = {candidate.document for candidate in given if self.shows(candidate)}
+        return {
+            (candidate.document, version)
+            for candidate in given
+            if (version := self._versions.get(candidate.document)) is not None
+            and (candidate.document not in shown or self._is_lost(candidate))
+        }
+
+    def _is_lost(self, candidate: Candidate) -> bool:
+        return self._chunks.get(candidate.chunk, True) is None
 
 
 class Arm:

@@ -20,24 +20,34 @@ CANONICALISER = "nfc-lf/1"
 HEADER = "title+headings/1"
 
 
-def build_embedder(settings: Settings, *, mode: Literal["latency", "throughput"] = "latency") -> Embedder:
+def build_embedder(
+    settings: Settings, *, mode: Literal["latency", "throughput"] = "latency", device: str | None = None
+) -> Embedder:
     """Return the embedder that `settings.embedder` names, for queries (`latency`) or for documents (`throughput`).
+
+    `device` is for sentence-transformers, as torch names it; None is a GPU where there is one.
 
     :raises InvalidInput: the setting names none.
     :raises ModelUnavailable: the model is not there.
     """
     kind, _, name = settings.embedder.partition(":")
     match kind:
-        case "openvino" if name:
-            from retrieval.embedding.openvino import OpenVinoEmbedder  # noqa: PLC0415 - loads the runtime
+        case "openvino" | "openvino-int8" if name:
+            from retrieval.embedding.openvino import OpenVinoEmbedder  # noqa: PLC0415 - with what it needs
 
-            return OpenVinoEmbedder(name, cache=settings.cache, threads=settings.embed_threads, mode=mode)
+            return OpenVinoEmbedder(
+                name,
+                cache=settings.cache,
+                threads=settings.embed_threads,
+                mode=mode,
+                quantised=kind == "openvino-int8",
+            )
         case "sentence-transformers" if name:
-            from retrieval.embedding.sentence_transformers import (  # noqa: PLC0415 - loads torch
+            from retrieval.embedding.sentence_transformers import (  # noqa: PLC0415 - as the others
                 SentenceTransformersEmbedder,
             )
 
-            return SentenceTransformersEmbedder(name)
+            return SentenceTransformersEmbedder(name, device=device)
         case "hashing" if name.isdecimal() and int(name):
             from retrieval.embedding.hashing import HashingEmbedder  # noqa: PLC0415 - as the others
 
@@ -45,8 +55,18 @@ def build_embedder(settings: Settings, *, mode: Literal["latency", "throughput"]
         case _:
             raise InvalidInput(
                 f"FOOTNOTE_EMBEDDER is {settings.embedder!r}; "
-                "it must be openvino:MODEL, sentence-transformers:MODEL or hashing:DIM."
+                "it must be openvino:MODEL, openvino-int8:MODEL, sentence-transformers:MODEL or hashing:DIM."
             )
+
+
+def original_model(name: str) -> Path:
+    """Return the folder of the sentence-transformers model that OpenVINO serves under that name, for comparisons.
+
+    :raises ModelUnavailable: it is not on this machine.
+    """
+    from retrieval.embedding.weights import model_folder  # noqa: PLC0415 - as the others
+
+    return model_folder(name)
 
 
 def build_reranker(settings: Settings, embedder: Embedder) -> Reranker | None:
@@ -116,7 +136,7 @@ def open_index(settings: Settings, directory: Path, index_id: IndexId, dim: int)
     :raises InvalidInput: the settings name no server that there could be.
     """
     if settings.qdrant_url:
-        from retrieval.index.qdrant import connect  # noqa: PLC0415 - loads the client
+        from retrieval.index.qdrant_connection import connect  # noqa: PLC0415 - loads the client
 
         key = settings.qdrant_api_key
         return connect(
@@ -124,6 +144,9 @@ def open_index(settings: Settings, directory: Path, index_id: IndexId, dim: int)
             api_key=None if key is None else key.get_secret_value(),
             index_id=index_id,
             dim=dim,
+            grpc_port=settings.qdrant_grpc_port,
+            ca_file=settings.qdrant_ca_file,
+            prefix=settings.qdrant_prefix,
         )
     from retrieval.index.edge import EdgeIndex  # noqa: PLC0415 - loads the engine
 

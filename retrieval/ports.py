@@ -51,6 +51,11 @@ class Embedder(Protocol):
         ...
 
     @property
+    def precision(self) -> str:
+        """What it computes with, and where, for people: it is no part of an index. Loads the model."""
+        ...
+
+    @property
     def dim(self) -> int: ...
 
     @property
@@ -98,6 +103,26 @@ class IndexPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPoint:
+    """What an index says of a point when it is looked through: where it belongs, and the access that it carries."""
+
+    tenant: TenantId
+    document: DocumentId
+    version: VersionId
+    chunk: ChunkId
+    allow: tuple[str, ...]
+    deny: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPage:
+    """Some points of an index, in its own order, and where the next page begins; None: there is none."""
+
+    points: tuple[StoredPoint, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """What an index returns: ids and a score, higher is better. The catalogue decides whether it may be shown."""
 
@@ -122,6 +147,10 @@ class VectorIndex(Protocol):
         """Remove the points of the document, or of that version only; removing nothing is no error."""
         ...
 
+    def delete_chunks(self, tenant: TenantId, document: DocumentId, chunks: Collection[ChunkId]) -> None:
+        """Remove those points of the document that are of these chunks, whatever version they carry."""
+        ...
+
     def count(self, tenant: TenantId, document: DocumentId, version: VersionId) -> int:
         """Return the exact number of stored points of the version (the read-back before a version goes live)."""
         ...
@@ -142,8 +171,17 @@ class VectorIndex(Protocol):
         """Return when everything upserted so far is durable."""
         ...
 
-    def scan(self) -> Iterator[tuple[TenantId, DocumentId, VersionId, ChunkId]]:
-        """Yield every stored point, for audits that compare index and catalogue."""
+    def stored_page(self, start: str | None = None, *, limit: int) -> StoredPage:
+        """Return up to `limit` points from `start` on, as they are now, for audits that go through all of them.
+
+        `start` is the `next` of an earlier page, whose point need not be there any more; None: the beginning. Points
+        that are written or removed between two pages may be missing or there; all others are in one of them, once.
+        What somebody else has put into the collection is left out: a page may be empty and not the last.
+        """
+        ...
+
+    def stored(self) -> Iterator[StoredPoint]:
+        """Yield every stored point once, page by page."""
         ...
 
     def close(self) -> None: ...

@@ -29,6 +29,7 @@ from retrieval.embedding.converted import (
     runtime_version,
     write_meta,
 )
+from retrieval.embedding.inputs import INPUTS, padded_batch
 from retrieval.embedding.weights import model_folder, weights_hash
 
 if TYPE_CHECKING:
@@ -36,9 +37,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 LOWEST_COSINE = 0.999
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _OPSET = 17
-_CHECKED_TEXTS = (
+CHECKED_TEXTS = (
     "Hello.",
     "What does the plan pay for a visit to the emergency room?",
     "Employees receive twenty days of paid leave each year, and unused days expire at the end of March.",
@@ -75,7 +75,7 @@ def convert(model: str, cache: Path) -> ConvertedModel:
         scratch = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
         try:
             _convert_into(scratch, source, model=model, weights=weights)
-            _move(scratch, target)
+            move_into_place(scratch, target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         found = read_converted(target)
@@ -85,7 +85,7 @@ def convert(model: str, cache: Path) -> ConvertedModel:
     return found
 
 
-def _move(scratch: Path, target: Path) -> None:
+def move_into_place(scratch: Path, target: Path) -> None:
     """Put the finished folder in place at once; one that another process finished meanwhile is as good."""
     scratch.chmod(0o755)
     try:
@@ -109,7 +109,7 @@ def _convert_into(folder: Path, source: Path, *, model: str, weights: str) -> No
     max_tokens = original.max_seq_length or 512
     _save_tokenizer(original, folder)
     expected: NDArray[np.float32] = np.asarray(
-        original.encode(list(_CHECKED_TEXTS), normalize_embeddings=True, show_progress_bar=False, prompt=""), np.float32
+        original.encode(list(CHECKED_TEXTS), normalize_embeddings=True, show_progress_bar=False, prompt=""), np.float32
     )
     _export(original, folder / "model.onnx")
     stored, checked = _save_graph(folder, expected, max_tokens)
@@ -147,7 +147,7 @@ def _export(original: "SentenceTransformer", path: Path) -> None:
 
     accepts_types = "token_type_ids" in original.tokenizer.model_input_names
 
-    class Encoder(torch.nn.Module):
+    class Encoder(torch.nn.Module):  # type: ignore[misc]  # mypy does not read torch
         def __init__(self, modules: "SentenceTransformer") -> None:
             super().__init__()
             self.steps = modules
@@ -188,10 +188,10 @@ def _save_graph(folder: Path, expected: NDArray[np.float32], max_tokens: int) ->
     checked = _Checked(f32=0.0, best=0.0, precision=precision)
     for stored in ("f16", "f32"):
         openvino.save_model(graph, folder / "model.xml", compress_to_fp16=stored == "f16")
-        encode = _encoder(core, folder, max_tokens)
+        encode = checked_vectors(core, folder, max_tokens)
         checked = _Checked(
-            f32=_lowest_cosine(encode("f32"), expected),
-            best=_lowest_cosine(encode(precision), expected),
+            f32=lowest_cosine(encode("f32"), expected),
+            best=lowest_cosine(encode(precision), expected),
             precision=precision,
         )
         if min(checked.f32, checked.best) >= LOWEST_COSINE:
@@ -202,7 +202,8 @@ def _save_graph(folder: Path, expected: NDArray[np.float32], max_tokens: int) ->
     )
 
 
-def _encoder(core: Any, folder: Path, max_tokens: int) -> Callable[[str], NDArray[np.float32]]:  # noqa: ANN401
+def checked_vectors(core: Any, folder: Path, max_tokens: int) -> Callable[[str], NDArray[np.float32]]:  # noqa: ANN401
+    """Return what gives the vectors of the checked texts in a precision, shape (texts, dim), by the folder's model."""
     from retrieval.embedding.tokenizer import HuggingFaceTokenizer  # noqa: PLC0415
 
     tokenizer = HuggingFaceTokenizer.from_file(folder / "tokenizer.json")
@@ -211,35 +212,46 @@ def _encoder(core: Any, folder: Path, max_tokens: int) -> Callable[[str], NDArra
         compiled = core.compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": precision})
         names = {name for port in compiled.inputs for name in port.get_names()}
         rows = []
-        for encoded in tokenizer.encode(_CHECKED_TEXTS, max_tokens=max_tokens, spans=False):
-            ids = np.array([encoded.ids], dtype=np.int64)
-            given = dict(zip(INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True))
-            rows.append(compiled({name: value for name, value in given.items() if name in names})["sentence"][0])
+        for encoded in tokenizer.encode(CHECKED_TEXTS, max_tokens=max_tokens, spans=False):
+            given = padded_batch([encoded.ids], inputs=names, pad_id=tokenizer.pad_id)
+            rows.append(compiled(given)["sentence"][0])
         return np.asarray(rows, np.float32)
 
     return encode
 
 
-def _lowest_cosine(ours: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+def lowest_cosine(ours: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Return the lowest cosine of row with row, all of unit length, shape (texts, dim)."""
     return round(float((ours * expected).sum(axis=1).min()), 6)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Convert the model named on the command line, by default the one of the settings, and print where it lies."""
-    parser = argparse.ArgumentParser(prog="python -m retrieval.embedding.convert", description=__doc__)
+def model_of(settings: Settings) -> str:
+    """Return the model that the settings have OpenVINO serve, in whatever form; where they do not, the default one."""
+    kind, _, configured = settings.embedder.partition(":")
+    return configured if kind.startswith("openvino") else DEFAULT_MODEL
+
+
+def command(
+    arguments: Sequence[str] | None, *, prog: str, description: str | None, make: Callable[[str, Path], ConvertedModel]
+) -> int:
+    """Make a model of the one named on the command line, by default that of the settings, and print where it lies."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("model", nargs="?", help="packaged name, folder, or name in the local Hugging Face cache")
     parser.add_argument("--cache", type=Path, help="default: the setting FOOTNOTE_CACHE")
     options = parser.parse_args(arguments)
     settings = Settings()
-    kind, _, configured = settings.embedder.partition(":")
-    model = options.model or (configured if kind == "openvino" else DEFAULT_MODEL)
     try:
-        converted = convert(model, options.cache or settings.cache)
+        made = make(options.model or model_of(settings), options.cache or settings.cache)
     except FootnoteError as error:
         sys.stderr.write(f"{error.detail}\n")
         return 1
-    sys.stdout.write(f"{converted.folder}\n")
+    sys.stdout.write(f"{made.folder}\n")
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Convert a model, as `command` says."""
+    return command(arguments, prog="python -m retrieval.embedding.convert", description=__doc__, make=convert)
 
 
 if __name__ == "__main__":

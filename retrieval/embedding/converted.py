@@ -13,6 +13,7 @@ from pathlib import Path
 from core.errors import ModelUnavailable
 from retrieval.embedding.weights import short_name
 
+QUANTISED = "int8"  # How the weights of a quantised model are stored.
 RECIPE = 1  # Raise it when the graph, the pooling or the tokenizer's settings change.
 
 
@@ -32,11 +33,18 @@ class ConvertedMeta:
     cosine_f32: float
     cosine_best: float
     best_precision: str
+    digest: str = ""  # Of a quantised graph: two quantisations are two embedders.
 
     @property
     def embedder_id(self) -> str:
         """The id of the embedder. Runtime and precision change vectors by less than the cosine check lets through."""
-        return f"openvino:{short_name(self.model)}@{self.weights[:16]}-r{self.recipe}"
+        form = f"-{QUANTISED}-{self.digest[:8]}" if self.quantised else ""
+        return f"openvino:{short_name(self.model)}@{self.weights[:16]}-r{self.recipe}{form}"
+
+    @property
+    def quantised(self) -> bool:
+        """Whether its vectors are those of the int8 form."""
+        return self.stored == QUANTISED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +77,12 @@ def folder_of(cache: Path, model: str, weights: str) -> Path:
     return cache / "models" / f"{short_name(model)}-{key}"
 
 
+def quantised_folder_of(converted: ConvertedModel, method: str) -> Path:
+    """Return the folder of this model's int8 form, made in that way: beside its own."""
+    key = hashlib.sha256(method.encode()).hexdigest()[:8]
+    return converted.folder.with_name(f"{converted.folder.name}-{QUANTISED}-{key}")
+
+
 def read_converted(folder: Path) -> ConvertedModel | None:
     """Return the converted model in the folder, None when there is none or it was written by other code."""
     try:
@@ -83,8 +97,10 @@ def write_meta(folder: Path, meta: ConvertedMeta) -> None:
     (folder / "meta.json").write_text(json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8")
 
 
-def find_converted(cache: Path, model: str) -> ConvertedModel:
+def find_converted(cache: Path, model: str, *, quantised: bool = False) -> ConvertedModel:
     """Return the converted model of that name: of several weights, the one that `convert` was last asked for.
+
+    `quantised` asks for its int8 form.
 
     Needs no weights, so that a serving machine need not carry them. Raises `ModelUnavailable` when there is none.
     """
@@ -94,7 +110,13 @@ def find_converted(cache: Path, model: str) -> ConvertedModel:
         if (converted := read_converted(path.parent))
         and (short_name(converted.meta.model), converted.meta.recipe) == (short_name(model), RECIPE)
         and converted.meta.runtime == runtime_version()
+        and converted.meta.quantised == quantised
     ]
+    if not found and quantised:
+        raise ModelUnavailable(
+            f"The model {model!r} has no int8 form for OpenVINO {runtime_version() or '(not installed)'} in "
+            f"{cache / 'models'}. Run `make model-int8`, or `python -m retrieval.embedding.quantize {model}`."
+        )
     if not found:
         raise ModelUnavailable(
             f"The model {model!r} has not been converted for OpenVINO {runtime_version() or '(not installed)'} "

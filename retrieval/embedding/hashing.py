@@ -48,6 +48,11 @@ class HashingEmbedder:
         return f"hashing:{self._dim}@1"
 
     @property
+    def precision(self) -> str:
+        """What it computes with, and where."""
+        return "float32 on cpu"
+
+    @property
     def dim(self) -> int:
         """Length of a vector."""
         return self._dim

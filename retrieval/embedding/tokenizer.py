@@ -67,9 +67,13 @@ class HuggingFaceTokenizer:
         room = max_tokens - self.special_tokens
         return [_cut(encoding, room, spans=spans) for encoding in encode(list(texts))]
 
-    def to_json(self) -> str:
-        """Return the content of a `tokenizer.json`."""
-        return self._tokenizer.to_str()
+    def ids(self, texts: Sequence[str], *, max_tokens: int) -> list[list[int]]:
+        """Return the `ids` that `encode` gives, in a fraction of its time: few texts have to be cut."""
+        room = max_tokens - self.special_tokens
+        return [
+            encoding.ids if len(encoding) <= max_tokens else _cut(encoding, room, spans=False).ids
+            for encoding in self._tokenizer.encode_batch_fast(list(texts))
+        ]
 
 
 def _cut(encoding: Encoding, room: int, *, spans: bool) -> EncodedText:

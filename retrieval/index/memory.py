@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from core.domain import Principal
 from core.ids import ChunkId, DocumentId, TenantId, VersionId
-from retrieval.ports import Candidate, IndexPoint, SparseVector, Vector
+from retrieval.index.pages import points_of
+from retrieval.ports import Candidate, IndexPoint, SparseVector, StoredPage, StoredPoint, Vector
+
+SCAN_PAGE = 250
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,13 @@ class MemoryIndex:
         with self._lock:
             for stored in self._of(tenant, document):
                 if version is None or stored.point.version == version:
+                    del self._stored[stored.point.chunk]
+
+    def delete_chunks(self, tenant: TenantId, document: DocumentId, chunks: Collection[ChunkId]) -> None:
+        """Remove those points of the document that are of these chunks."""
+        with self._lock:
+            for stored in self._of(tenant, document):
+                if stored.point.chunk in chunks:
                     del self._stored[stored.point.chunk]
 
     def count(self, tenant: TenantId, document: DocumentId, version: VersionId) -> int:
@@ -87,12 +97,27 @@ class MemoryIndex:
     def flush(self) -> None:
         """Nothing is durable here."""
 
-    def scan(self) -> Iterator[tuple[TenantId, DocumentId, VersionId, ChunkId]]:
-        """Yield every stored point."""
+    def stored_page(self, start: str | None = None, *, limit: int) -> StoredPage:
+        """Return up to `limit` points from `start` on, in the order of chunks."""
         with self._lock:
             points = [stored.point for stored in self._stored.values()]
-        for point in points:
-            yield point.tenant, point.document, point.version, point.chunk
+        points = sorted((one for one in points if str(one.chunk) >= (start or "")), key=lambda one: str(one.chunk))
+        told = tuple(
+            StoredPoint(
+                tenant=point.tenant,
+                document=point.document,
+                version=point.version,
+                chunk=point.chunk,
+                allow=point.allow,
+                deny=point.deny,
+            )
+            for point in points[:limit]
+        )
+        return StoredPage(points=told, next=str(points[limit].chunk) if len(points) > limit else None)
+
+    def stored(self) -> Iterator[StoredPoint]:
+        """Yield every stored point."""
+        return points_of(lambda start: self.stored_page(start, limit=SCAN_PAGE))
 
     def close(self) -> None:
         """Forget everything."""

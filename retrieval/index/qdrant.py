@@ -3,72 +3,86 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import numpy as np
+from grpc import RpcError, StatusCode  # type: ignore[import-untyped]  # it ships no types
 from qdrant_client import QdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from core.domain import Principal
-from core.errors import IndexUnavailable, InvalidInput
+from core.errors import IndexUnavailable
 from core.ids import ChunkId, DocumentId, IndexId, TenantId, VersionId, point_id
-from retrieval.index.payload import INDEXED, PLACE, payload_of, place_of
+from core.retry_after import asked_seconds
+from retrieval.index.pages import points_of
+from retrieval.index.payload import CARRIED, INDEXED, PLACE, payload_of, stored_points
 from retrieval.index.ties import settle_ties
-from retrieval.ports import Candidate, IndexPoint, SparseVector, Vector
+from retrieval.ports import Candidate, IndexPoint, SparseVector, StoredPage, StoredPoint, Vector
 
 UPSERT_BATCH = 256
 SCAN_PAGE = 1_000
-ANSWER_SECONDS = 10  # Whoever asks hears of a server that has stalled after so long; nothing that we ask takes as much.
+PREFIX = "footnote"
 
 _DENSE = "dense"
 _BM25 = "bm25"
 _KEYS = list(PLACE)
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class QdrantIndex:
-    """`VectorIndex` in the collection `footnote_<index_id>`, made when it is missing. Owns the client and closes it.
+    """`VectorIndex` in the collection `<prefix>_<index_id>`, made when it is missing. Owns the clients and closes them.
+
+    Points are written with the `writer`, which is more patient; without one with the client.
+
+    All that is in the collection is taken for this installation's: another one on that server has another prefix.
 
     :raises IndexUnavailable: the server does not answer, or refuses.
     """
 
-    def __init__(self, client: QdrantClient, *, index_id: IndexId, dim: int) -> None:
+    def __init__(
+        self,
+        client: QdrantClient,
+        *,
+        index_id: IndexId,
+        dim: int,
+        prefix: str = PREFIX,
+        writer: QdrantClient | None = None,
+    ) -> None:
         self._client = client
+        self._writer = writer or client
         self._index_id = index_id
-        self._collection = f"footnote_{index_id}"
+        self._collection = f"{prefix}_{index_id}"
+        self._dim = dim
         with self._translated():
             if not client.collection_exists(self._collection):
-                self._create(dim)
-            for key in INDEXED:  # every time: whoever made the collection may have been killed before this
-                client.create_payload_index(
-                    self._collection,
-                    key,
-                    field_schema=models.KeywordIndexParams(
-                        type=models.KeywordIndexType.KEYWORD, is_tenant=key == "tenant"
-                    ),
-                    wait=True,
-                )
+                self._create()
+            self._index_payload()  # every time: whoever made the collection may have been killed before this
 
     def upsert(self, points: Sequence[IndexPoint]) -> None:
         """Store the points, replacing those of the same chunk."""
         for start in range(0, len(points), UPSERT_BATCH):
             batch = [self._stored(point) for point in points[start : start + UPSERT_BATCH]]
             with self._translated():
-                self._client.upsert(self._collection, points=batch, wait=True)
+                self._writer.upsert(self._collection, points=batch, wait=True)
 
     def set_access(self, tenant: TenantId, document: DocumentId, *, allow: Sequence[str], deny: Sequence[str]) -> None:
         """Replace the access payload of all points of the document; vectors are not touched."""
         access = {"allow": list(allow), "deny": list(deny)}
         with self._translated():
-            self._client.set_payload(self._collection, payload=access, points=_only(tenant, document), wait=True)
+            self._writer.set_payload(self._collection, payload=access, points=_only(tenant, document), wait=True)
 
     def delete(self, tenant: TenantId, document: DocumentId, *, version: VersionId | None = None) -> None:
         """Remove the points of the document, or of that version only; removing nothing is no error."""
         selector = models.FilterSelector(filter=_only(tenant, document, version))
         with self._translated():
-            self._client.delete(self._collection, points_selector=selector, wait=True)
+            self._writer.delete(self._collection, points_selector=selector, wait=True)
+
+    def delete_chunks(self, tenant: TenantId, document: DocumentId, chunks: Collection[ChunkId]) -> None:
+        """Remove those points of the document that are of these chunks."""
+        ours = [_is("tenant", tenant), _is("document", str(document))]
+        chosen = models.Filter(must=[*ours, _is_any("chunk", [str(chunk) for chunk in chunks])])
+        with self._translated():
+            self._writer.delete(self._collection, points_selector=models.FilterSelector(filter=chosen), wait=True)
 
     def count(self, tenant: TenantId, document: DocumentId, version: VersionId) -> int:
         """Return the exact number of stored points of the version."""
@@ -98,22 +112,29 @@ class QdrantIndex:
     def flush(self) -> None:
         """Nothing to do: every write waits until the server has applied it, and the server logs it ahead."""
 
-    def scan(self) -> Iterator[tuple[TenantId, DocumentId, VersionId, ChunkId]]:
-        """Yield every stored point."""
-        offset: models.ExtendedPointId | None = None
-        while True:
-            with self._translated():
-                records, offset = self._client.scroll(
-                    self._collection, limit=SCAN_PAGE, offset=offset, with_payload=_KEYS, with_vectors=False
-                )
-            for record in records:
-                yield place_of(record.payload or {})
-            if offset is None:
-                return
+    def stored_page(self, start: str | None = None, *, limit: int) -> StoredPage:
+        """Return up to `limit` points from `start` on, in the order of point ids.
+
+        A collection that the server has lost is made anew, empty: who audits it sees what is missing and refills it.
+        """
+        with self._translated():
+            if start is None and not self._client.collection_exists(self._collection):
+                self._create()
+                self._index_payload()
+            records, offset = self._client.scroll(
+                self._collection, limit=limit, offset=start, with_payload=list(CARRIED), with_vectors=False
+            )
+        points = stored_points(record.payload for record in records)
+        return StoredPage(points=points, next=None if offset is None else str(offset))
+
+    def stored(self) -> Iterator[StoredPoint]:
+        """Yield every stored point, page by page in the order of point ids."""
+        return points_of(lambda start: self.stored_page(start, limit=SCAN_PAGE))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._client.close()
+        self._writer.close()
 
     def _search(
         self,
@@ -154,48 +175,44 @@ class QdrantIndex:
             payload=payload_of(point),
         )
 
-    def _create(self, dim: int) -> None:
+    def _index_payload(self) -> None:
+        for key in INDEXED:
+            self._client.create_payload_index(
+                self._collection,
+                key,
+                field_schema=models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=key == "tenant"),
+                wait=True,
+            )
+
+    def _create(self) -> None:
         try:
             self._client.create_collection(
                 self._collection,
-                vectors_config={_DENSE: models.VectorParams(size=dim, distance=models.Distance.COSINE)},
+                vectors_config={_DENSE: models.VectorParams(size=self._dim, distance=models.Distance.COSINE)},
                 sparse_vectors_config={_BM25: models.SparseVectorParams(modifier=models.Modifier.IDF)},
             )
         except UnexpectedResponse as error:
             if error.status_code != HTTPStatus.CONFLICT:  # another process has just made it
+                raise
+        except RpcError as error:
+            if error.code() != StatusCode.ALREADY_EXISTS:  # the same, over gRPC
                 raise
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (ApiException, QdrantException) as error:
-            raise IndexUnavailable(f"Qdrant did not do what was asked of {self._collection!r}.") from error
+        except (ApiException, QdrantException, RpcError) as error:
+            raise IndexUnavailable(
+                f"Qdrant did not do what was asked of {self._collection!r}.", retry_after=_asked_to_wait(error)
+            ) from error
 
 
-def connect(url: str, *, api_key: str | None, index_id: IndexId, dim: int) -> QdrantIndex:
-    """Open, or make, the index on the server at this URL, a Qdrant server's or `footnote index`'s.
-
-    :raises InvalidInput: this is no URL.
-    :raises IndexUnavailable: the server does not answer within `ANSWER_SECONDS`, or refuses.
-    """
-    # As a header, and not as `api_key`: on plain HTTP, which is right on one machine, the client would warn about that.
-    headers = {} if api_key is None else {"api-key": api_key}
-    try:
-        client = QdrantClient(
-            url=url,
-            headers=headers,
-            timeout=ANSWER_SECONDS,
-            check_compatibility=False,
-            trust_env=urlsplit(url if "//" in url else f"//{url}").hostname not in _LOOPBACK,  # no proxy to ourselves
-        )
-    except ValueError as error:
-        raise InvalidInput(f"FOOTNOTE_QDRANT_URL is {url!r}; it must be like http://127.0.0.1:6333.") from error
-    try:
-        return QdrantIndex(client, index_id=index_id, dim=dim)
-    except BaseException:
-        client.close()
-        raise
+def _asked_to_wait(error: Exception) -> float | None:
+    """Return how many seconds a server, or a proxy before it, that is overloaded asks to be left alone."""
+    if isinstance(error, ResourceExhaustedResponse):  # 429 with a number of seconds
+        return float(error.retry_after_s)
+    return asked_seconds(error.headers) if isinstance(error, UnexpectedResponse) else None
 
 
 def _is(key: str, value: str) -> models.FieldCondition:

@@ -260,6 +260,7 @@ async def goes_on_for_ever(connection: Connection) -> None:
         await connection.say("and so on ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "handler",
     [
@@ -274,7 +275,7 @@ async def goes_on_for_ever(connection: Connection) -> None:
         goes_on_for_ever,
     ],
 )
-def test_a_server_that_misbehaves_ends_as_model_unavailable(handler: Handler) -> None:
+def test_f13_a_server_that_misbehaves_ends_as_model_unavailable(handler: Handler) -> None:
     with pytest.raises(ModelUnavailable):
         answered(handler, seconds=0.4)
 
@@ -296,18 +297,18 @@ def test_a_server_that_is_not_there_ends_as_model_unavailable() -> None:
         asyncio.run(collected(model_at("http://127.0.0.1:1/v1")))
 
 
-def test_whoever_leaves_hangs_up() -> None:
+def test_f14_whoever_leaves_hangs_up() -> None:
     async def left() -> None:
         async with serving(stalls_in_the_middle) as server:
             stream = cast("AsyncGenerator[ModelEvent, None]", model_at(server.url).stream(PROMPT))
             assert await anext(stream) == Delta(text="Parking ")
             await stream.aclose()
-            await asyncio.wait_for(server.hung_up.wait(), 2)
+            await asyncio.wait_for(server.hung_up.wait(), 60)
 
     asyncio.run(left())
 
 
-def test_a_task_that_is_cancelled_hangs_up() -> None:
+def test_f14_a_task_that_is_cancelled_hangs_up() -> None:
     async def cancelled() -> None:
         async with serving(silent) as server:
             task = asyncio.create_task(collected(model_at(server.url)))
@@ -315,6 +316,6 @@ def test_a_task_that_is_cancelled_hangs_up() -> None:
             task.cancel()
             await asyncio.wait({task})
             assert task.cancelled()
-            await asyncio.wait_for(server.hung_up.wait(), 2)
+            await asyncio.wait_for(server.hung_up.wait(), 60)
 
     asyncio.run(cancelled())

@@ -1,4 +1,4 @@
-"""What every embedder promises, kept by all three."""
+"""What every embedder promises, kept by all of them."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +12,7 @@ from core.settings import Settings
 from retrieval.embedding.convert import convert
 from retrieval.embedding.hashing import HashingEmbedder
 from retrieval.embedding.openvino import OpenVinoEmbedder
+from retrieval.embedding.quantize import quantize
 from retrieval.embedding.sentence_transformers import SentenceTransformersEmbedder
 from retrieval.ports import Embedder
 
@@ -26,6 +27,12 @@ TEXTS = [
 ]
 
 
+def quantised_cache() -> Path:
+    folder = Settings().cache
+    quantize(MODEL, folder)
+    return folder
+
+
 def converted_cache() -> Path:
     folder = Settings().cache
     convert(MODEL, folder)
@@ -38,6 +45,7 @@ def build(kind: str) -> Embedder:
         "hashing": lambda: HashingEmbedder(64, max_tokens=128),
         "openvino-latency": lambda: OpenVinoEmbedder(MODEL, cache=converted_cache()),
         "openvino-throughput": lambda: OpenVinoEmbedder(MODEL, cache=converted_cache(), mode="throughput"),
+        "openvino-int8": lambda: OpenVinoEmbedder(MODEL, cache=quantised_cache(), mode="throughput", quantised=True),
         "sentence-transformers": lambda: SentenceTransformersEmbedder(MODEL, device="cpu"),
     }
     return makers[kind]()
@@ -48,7 +56,7 @@ def build(kind: str) -> Embedder:
         "hashing",
         *(
             pytest.param(kind, marks=pytest.mark.slow)
-            for kind in ("openvino-latency", "openvino-throughput", "sentence-transformers")
+            for kind in ("openvino-latency", "openvino-throughput", "openvino-int8", "sentence-transformers")
         ),
     ]
 )
@@ -122,6 +130,12 @@ def test_many_threads_get_what_one_gets(embedder: Embedder) -> None:
         found = list(pool.map(embedder.embed_query, queries))
         assert documents.result().shape == (4 * len(TEXTS), embedder.dim)
     assert all(float(one @ other) > 0.999 for one, other in zip(expected, found, strict=True))
+
+
+def test_what_it_computes_with_is_told_and_is_no_part_of_the_id(embedder: Embedder) -> None:
+    number, _, where = embedder.precision.rpartition(" on ")
+    assert (bool(number), where) == (True, "cpu")
+    assert embedder.precision not in embedder.id
 
 
 def test_the_id_names_the_vectors(embedder: Embedder) -> None:

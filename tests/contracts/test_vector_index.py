@@ -18,7 +18,8 @@ from core.domain import Principal
 from core.ids import DEFAULT_TENANT, DocumentId, IndexId
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.memory import MemoryIndex
-from retrieval.index.qdrant import QdrantIndex, connect
+from retrieval.index.qdrant import QdrantIndex
+from retrieval.index.qdrant_connection import connect
 from retrieval.ports import Candidate, IndexPoint, SparseVector, Vector, VectorIndex
 from tests.retrieval.corpora import (
     DIM,
@@ -46,12 +47,18 @@ pytestmark = [
 
 Make = Callable[[], VectorIndex]
 SERVER = os.environ.get("FOOTNOTE_TEST_QDRANT_URL")
+GRPC_PORT = os.environ.get("FOOTNOTE_TEST_QDRANT_GRPC_PORT")
+no_server = pytest.mark.skipif(SERVER is None, reason="FOOTNOTE_TEST_QDRANT_URL names no Qdrant server")
+no_grpc = pytest.mark.skipif(
+    SERVER is None or GRPC_PORT is None, reason="FOOTNOTE_TEST_QDRANT_URL and …_GRPC_PORT name no Qdrant server"
+)
 ENGINES = [
     "memory",
     "edge",
     "qdrant-local",
     pytest.param("footnote-index", marks=pytest.mark.slow),
-    *(["qdrant-server"] if SERVER else []),
+    pytest.param("qdrant-server", marks=[pytest.mark.slow, no_server]),
+    pytest.param("qdrant-grpc", marks=[pytest.mark.slow, no_grpc]),
 ]
 ALICE = principal("user:alice", "*")
 
@@ -86,8 +93,11 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
                 index = connect(url, api_key=None, index_id=name, dim=DIM)
                 dropped.append((QdrantClient(url=url), f"footnote_{name}"))
             case _:
-                index = QdrantIndex(QdrantClient(SERVER), index_id=name, dim=DIM)
-                dropped.append((QdrantClient(SERVER), f"footnote_{name}"))
+                assert SERVER is not None
+                key = os.environ.get("FOOTNOTE_TEST_QDRANT_API_KEY")
+                grpc_port = int(GRPC_PORT or 0) if request.param == "qdrant-grpc" else None
+                index = connect(SERVER, api_key=key, index_id=name, dim=DIM, grpc_port=grpc_port)
+                dropped.append((QdrantClient(SERVER, api_key=key), f"footnote_{name}"))
         opened.append(index)
         return index
 
@@ -245,7 +255,7 @@ def test_upserting_twice_stores_once_and_replaces(index: VectorIndex) -> None:
 def test_upsert_of_nothing_is_fine(index: VectorIndex) -> None:
     index.upsert([])
     index.flush()
-    assert list(index.scan()) == []
+    assert list(index.stored()) == []
 
 
 def test_count_is_exact_per_tenant_document_and_version(index: VectorIndex) -> None:
@@ -283,18 +293,67 @@ def test_delete_takes_the_document_or_one_version_and_may_run_twice(index: Vecto
     index.upsert([point("foreign", of="a", tenant=OTHER_TENANT)])
     for _ in range(2):
         index.delete(DEFAULT_TENANT, document("a"), version=version("v1"))
-        assert {stored[3] for stored in index.scan()} == {chunk("new"), chunk("b"), chunk("foreign")}
+        assert {stored.chunk for stored in index.stored()} == {chunk("new"), chunk("b"), chunk("foreign")}
     for _ in range(2):
         index.delete(DEFAULT_TENANT, document("a"))
-        assert {stored[3] for stored in index.scan()} == {chunk("b"), chunk("foreign")}
+        assert {stored.chunk for stored in index.stored()} == {chunk("b"), chunk("foreign")}
 
 
-def test_scan_yields_every_point_once(index: VectorIndex) -> None:
-    stored = [*random_points(1_300, seed=3), *random_points(50, seed=4, tenant=OTHER_TENANT)]
+def test_a_page_begins_where_the_one_before_ended_also_when_its_first_point_is_gone(index: VectorIndex) -> None:
+    stored = [*random_points(250, seed=3), *random_points(50, seed=4, tenant=OTHER_TENANT)]
     index.upsert(stored)
-    seen = list(index.scan())
-    assert len(seen) == len(stored)
-    assert set(seen) == {(one.tenant, one.document, one.version, one.chunk) for one in stored}
+    order = list(index.stored())
+    page = index.stored_page(limit=100)
+    assert list(page.points) == order[:100]
+    gone = order[100]
+    index.delete_chunks(gone.tenant, gone.document, [gone.chunk])
+    seen = list(page.points)
+    while page.next is not None:
+        page = index.stored_page(page.next, limit=100)
+        seen += page.points
+    assert seen == [one for one in order if one != gone]
+
+
+def test_stored_tells_the_place_and_the_access_of_every_point(index: VectorIndex) -> None:
+    stored = [*random_points(700, seed=5), *random_points(50, seed=6, tenant=OTHER_TENANT)]
+    index.upsert(stored)
+    index.set_access(DEFAULT_TENANT, stored[0].document, allow=["user:bob"], deny=["*"])
+    seen = {one.chunk: one for one in index.stored()}
+    assert list(index.stored()) == list(seen.values())  # the same order, and each once
+    for one in stored:
+        changed = (one.tenant, one.document) == (DEFAULT_TENANT, stored[0].document)
+        found = seen.pop(one.chunk)
+        assert (found.tenant, found.document, found.version) == (one.tenant, one.document, one.version)
+        assert set(found.allow) == ({"user:bob"} if changed else set(one.allow))
+        assert set(found.deny) == ({"*"} if changed else set(one.deny))
+    assert not seen
+
+
+@pytest.mark.slow
+def test_looking_through_survives_writes_between_its_pages(index: VectorIndex) -> None:
+    stored = random_points(1_500, seed=7)
+    index.upsert(stored)
+    gone = {one.document for one in stored[:300]}
+    kept = {one.chunk for one in stored if one.document not in gone}
+    seen: list[object] = []
+    for number, one in enumerate(index.stored()):
+        seen.append(one.chunk)
+        if number == 10:
+            for document_ in gone:
+                index.delete(DEFAULT_TENANT, document_)
+            index.upsert(random_points(60, seed=8))
+    assert len(set(seen)) == len(seen)
+    assert kept <= set(seen)
+
+
+def test_delete_chunks_removes_exactly_these_points(index: VectorIndex) -> None:
+    index.upsert([point("a1", of="a"), point("a2", of="a", versioned="v0"), point("a3", of="a"), point("b")])
+    index.upsert([point("a9", of="a", tenant=OTHER_TENANT)])
+    for _ in range(2):
+        index.delete_chunks(DEFAULT_TENANT, document("a"), [chunk("a1"), chunk("a2"), chunk("b"), chunk("a9")])
+        assert {stored.chunk for stored in index.stored()} == {chunk("a3"), chunk("b"), chunk("a9")}
+    index.delete_chunks(DEFAULT_TENANT, document("a"), [])
+    assert {stored.chunk for stored in index.stored()} == {chunk("a3"), chunk("b"), chunk("a9")}
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ class Held:
     allow: frozenset[str]
     deny: frozenset[str]
     tenant: TenantId = DEFAULT_TENANT
+    number: int = 1  # of the current version
 
 
 @dataclass
@@ -69,10 +70,12 @@ class Library:
     def replace_version(self, name: str, *texts: str, tenant: TenantId = DEFAULT_TENANT) -> None:
         """Give the document a new current version; the points of the old one stay behind, as before a purge."""
         old = self.held[document(f"{tenant}/{name}")]
+        number = str(old.number + 1)
         new = tuple(
-            _chunk(tenant, name, version_name="2", ordinal=ordinal, text=text) for ordinal, text in enumerate(texts)
+            _chunk(tenant, name, version_name=number, ordinal=ordinal, text=text) for ordinal, text in enumerate(texts)
         )
-        self.held[old.id] = replace(old, current=version(f"{tenant}/{name}/2"), chunks=new)
+        current = version(f"{tenant}/{name}/{number}")
+        self.held[old.id] = replace(old, current=current, number=old.number + 1, chunks=new)
         self.index.upsert([_point(one, sorted(old.allow), sorted(old.deny)) for one in new])
 
     def forget_chunks(self, name: str, tenant: TenantId = DEFAULT_TENANT) -> None:

@@ -21,7 +21,12 @@ PACKAGES = ("footnote", "api", "ingestion", "evaluation", "generation", "retriev
 ARMS = ("search_dense", "search_bm25")
 CATALOGUE = ("current_versions", "chunks")
 ENGINES = {"qdrant_edge", "qdrant_client"}
-SPEAKERS = {"retrieval/index/edge.py", "retrieval/index/qdrant.py", "retrieval/sparse.py"}
+SPEAKERS = {
+    "retrieval/index/edge.py",
+    "retrieval/index/qdrant.py",
+    "retrieval/index/qdrant_connection.py",
+    "retrieval/sparse.py",
+}
 SERVER = "retrieval/index/service/"  # `footnote index`: an engine like any other, asked through the adapters
 
 SEARCHING = [

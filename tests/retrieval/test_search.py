@@ -1,7 +1,7 @@
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from core.domain import Principal
 from core.errors import InvalidInput
-from core.ids import TenantId
+from core.ids import ChunkId, DocumentId, TenantId, VersionId
+from retrieval.checking import CatalogueChunk
 from retrieval.index.memory import MemoryIndex
 from retrieval.ports import Passage
 from retrieval.search import HybridSearch, SearchResult, Stage, Timing
@@ -103,6 +104,7 @@ def test_payload_99_percent_stale_leaks_nothing_and_still_fills_the_limit(stage:
         assert [hit.score for hit in result.hits] == [hit.score for hit in expected.hits]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 1_000),
@@ -140,6 +142,55 @@ def test_only_the_current_version_is_found(stage: Stage) -> None:
     result = library.searched_by(LengthReranker()).search("whales deep", principal=ANN, limit=30, stage=stage)
     assert len(result.hits) == 30
     assert all(library.held[hit.chunk.document].current == hit.chunk.version for hit in result.hits)
+
+
+class ChangingLibrary(Library):
+    """Documents get new versions while it is asked: before each answer of one kind, one of the texts that are left."""
+
+    def __init__(self, texts: Sequence[str], *, before: Literal["versions", "rows"]) -> None:
+        super().__init__()
+        self._texts = list(texts)
+        self._before = before
+
+    def current_versions(
+        self, documents: Collection[DocumentId], *, principal: Principal
+    ) -> Mapping[DocumentId, VersionId]:
+        if self._before == "versions":
+            self._change()
+        return super().current_versions(documents, principal=principal)
+
+    def chunks(self, chunks: Collection[ChunkId], *, principal: Principal) -> Mapping[ChunkId, CatalogueChunk]:
+        if self._before == "rows":
+            self._change()
+        return super().chunks(chunks, principal=principal)
+
+    def _change(self) -> None:
+        if self._texts:
+            [old] = self.held.values()
+            self.replace_version("doc", self._texts.pop(0))
+            self.index.delete(old.tenant, old.id, version=old.current)  # The purge may follow at once.
+
+
+@pytest.mark.parametrize("changes", [1, 2, 4])
+@pytest.mark.parametrize("before", ["versions", "rows"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_document_that_changes_while_it_is_searched_for_is_found_as_it_is_now(
+    stage: Stage, before: Literal["versions", "rows"], changes: int
+) -> None:
+    library = ChangingLibrary([f"whales sing song {number}" for number in range(1, changes + 1)], before=before)
+    library.add("doc", "whales sing song 0")
+    [hit] = library.searched_by(LengthReranker()).search("whales sing", principal=ANN, limit=10, stage=stage).hits
+    assert hit.chunk.text == f"whales sing song {changes}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_version_that_does_not_match_is_looked_for_once_more_and_no_longer(stage: Stage) -> None:
+    library = Library()
+    library.add("doc", "whales sing")
+    library.replace_version("doc", "")
+    search = library.searched_by(LengthReranker())
+    assert [hit.chunk.text for hit in search.search("whales", principal=ANN, limit=5, stage=stage).hits] in ([], [""])
+    assert len(library.asked) <= 2
 
 
 @pytest.mark.parametrize("stage", STAGES)

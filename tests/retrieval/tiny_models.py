@@ -28,3 +28,18 @@ def save_tiny_bert(folder: Path, *, labels: int | None = None) -> None:
     model = BertForSequenceClassification(config) if labels else BertModel(config)
     model.save_pretrained(folder)
     BertTokenizer(vocab=str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
+
+
+def save_tiny_sentence_model(folder: Path) -> Path:
+    """Save a sentence-transformers model with prompts and pooling by the first token; return its folder."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    save_tiny_bert(folder / "bert")
+    model = SentenceTransformer(
+        modules=[Transformer(str(folder / "bert"), max_seq_length=32), Pooling(32, pooling_mode="cls")],
+        prompts={"query": "query: ", "document": ""},
+        device="cpu",
+    )
+    model.save(str(folder / "saved"))
+    return folder / "saved"

@@ -1,5 +1,9 @@
-"""The routes: exactly the calls that `retrieval.index.qdrant` makes of qdrant-client, in Qdrant's envelope."""
+"""The routes, in Qdrant's envelope.
 
+Exactly the calls of qdrant-client that `retrieval.index.qdrant` and `retrieval.index.qdrant_connection` make.
+"""
+
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -24,6 +28,7 @@ from retrieval.index.service.collections import Collection, Collections
 from retrieval.index.service.group_commit import GroupCommit
 from retrieval.index.service.guard import Guard, answer, refusal
 from retrieval.index.service.refusals import Malformed, NotSupported, Refusal, TooLarge
+from retrieval.index.service.watch import LoopWatch
 
 log = structlog.get_logger()
 
@@ -136,9 +141,12 @@ def create_app(collections: Collections, *, api_key: str | None) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         writes = GroupCommit()
+        watch = LoopWatch(asyncio.get_running_loop())
+        watch.start()
         app.state.service = _Service(collections, writes)
         yield
         await writes.aclose()
+        watch.stop()
 
     return Starlette(
         routes=[

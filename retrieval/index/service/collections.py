@@ -7,7 +7,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,7 @@ from qdrant_client.http import models
 from core.errors import DataDirectoryInUse, StorageFull
 from retrieval.index.service.layout import Layout
 from retrieval.index.service.refusals import CollectionExists, EngineFailed, Malformed, NoCollection
+from retrieval.index.service.watch import end_process
 
 # No dot, no slash: a collection's folder is never another's, never one of ours below, never outside.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -26,11 +27,16 @@ _UNFINISHED, _DROPPED = ".new", ".dropped"
 
 
 class Collection:
-    """One open shard. Whatever the engine raises becomes `EngineFailed`."""
+    """One open shard. Whatever the engine raises becomes `EngineFailed`.
 
-    def __init__(self, name: str, folder: Path) -> None:
+    `died` is told when the engine panics under an open shard: its locks may be held for ever, so that no later call
+    would do what it says, and only a new process reads what is on disk.
+    """
+
+    def __init__(self, name: str, folder: Path, *, died: Callable[[str], None]) -> None:
         self.name = name
-        with self._translated():
+        self._died = died
+        with _translated(name):
             asked = models.CreateCollection.model_validate_json((folder / "collection.json").read_bytes())
             self.layout = Layout.of(asked)
             self._shard = edge.EdgeShard.load(str(folder / "shard"), self.layout.config())
@@ -79,24 +85,36 @@ class Collection:
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
-            yield
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            with _translated(self.name):
+                yield
+        except EngineFailed as error:
+            if not isinstance(error.__cause__, Exception):
+                self._died(f"the engine panicked on {self.name}: {type(error.__cause__).__name__}")
             raise
-        except BaseException as error:  # the engine raises no narrower type, and when it panics none below this one
-            raise EngineFailed(
-                f"Service internal error: the engine failed on `{self.name}`: {error}. What was acknowledged is kept."
-            ) from error
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # the engine raises no narrower type, and when it panics none below this one
+        raise EngineFailed(
+            f"Service internal error: the engine failed on `{name}`: {error}. What was acknowledged is kept."
+        ) from error
 
 
 class Collections:
-    """All collections of a directory, which is made when it is missing.
+    """All collections of a directory, which is made when it is missing. `died`: as of a `Collection`.
 
     :raises DataDirectoryInUse: another process holds the directory.
     :raises StorageFull: it cannot be made.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, died: Callable[[str], None] = end_process) -> None:
         self._directory = directory
+        self._died = died
         self._open: dict[str, Collection] = {}
         self._lock = self._held()
         for suffix in (_UNFINISHED, _DROPPED):  # of a process that was killed at it
@@ -116,7 +134,7 @@ class Collections:
         if found is None:
             if not self.exists(name):
                 raise NoCollection(name)
-            found = self._open[name] = Collection(name, self._directory / name)
+            found = self._open[name] = Collection(name, self._directory / name, died=self._died)
         return found
 
     def create(self, name: str, request: models.CreateCollection) -> None:

@@ -6,12 +6,13 @@ socket; whatever they bring is applied together after it and flushed once.
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import qdrant_edge as edge
 
 from retrieval.index.service.collections import Collection
+from retrieval.index.service.watch import end_process
 
 READER_TURNS = 8  # Accepted, connected, read, handed to a task, answered; a turn without work costs some 20 us.
 GATHER_SECONDS = 0.004  # A client's time from one answer to its next write: less than a flush.
@@ -27,11 +28,16 @@ class _Write:
 
 
 class GroupCommit:
-    """Applies writes in the order in which they come. Belongs to one event loop, which also makes all reads."""
+    """Applies writes in the order in which they come. Belongs to one event loop, which also makes all reads.
 
-    def __init__(self) -> None:
+    `died` is told when the engine panics under a write: from then on no write would ever be answered.
+    """
+
+    def __init__(self, died: Callable[[str], None] = end_process) -> None:
         self._queue: asyncio.Queue[_Write | None] = asyncio.Queue()
+        self._died = died
         self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._ended)
 
     async def write(self, collection: Collection, operations: Iterable[edge.UpdateOperation]) -> None:
         """Return when the operations are applied and on disk.
@@ -46,6 +52,10 @@ class GroupCommit:
         """Finish what has come."""
         self._queue.put_nowait(None)
         await self._task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._died(f"the writer died: {type(error).__name__}")
 
     async def _run(self) -> None:
         expected = 1  # as many as came together last time: who was answered then may be about to write again

@@ -13,6 +13,7 @@ from core.errors import ModelUnavailable
 from retrieval.embedding import convert as conversion
 from retrieval.embedding.converted import find_converted
 from retrieval.embedding.openvino import OpenVinoEmbedder
+from tests.retrieval.tiny_models import save_tiny_sentence_model
 
 pytestmark = pytest.mark.slow
 
@@ -27,20 +28,7 @@ def run(*arguments: str, home: Path) -> "subprocess.CompletedProcess[str]":
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sentence-transformers model of a few kilobytes, with prompts and pooling by the first token."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-
-    from tests.retrieval.tiny_models import save_tiny_bert
-
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_tiny_bert(folder / "bert")
-    model = SentenceTransformer(
-        modules=[Transformer(str(folder / "bert"), max_seq_length=32), Pooling(32, pooling_mode="cls")],
-        prompts={"query": "query: ", "document": ""},
-        device="cpu",
-    )
-    model.save(str(folder / "saved"))
-    return folder / "saved"
+    return save_tiny_sentence_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def test_processes_that_convert_at_once_all_get_the_one_model(tmp_path: Path, tiny_model: Path) -> None:

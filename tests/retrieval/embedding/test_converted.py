@@ -6,10 +6,12 @@ import pytest
 
 from core.errors import ModelUnavailable
 from retrieval.embedding.converted import (
+    QUANTISED,
     RECIPE,
     ConvertedMeta,
     find_converted,
     folder_of,
+    quantised_folder_of,
     read_converted,
     runtime_version,
     write_meta,
@@ -67,3 +69,26 @@ def test_a_damaged_folder_is_no_model(tmp_path: Path) -> None:
 def test_the_embedder_s_id_follows_the_weights_and_not_the_runtime() -> None:
     assert META.embedder_id == replace(META, runtime="2030.1").embedder_id
     assert META.embedder_id != replace(META, weights="b" * 64).embedder_id
+
+
+def test_the_int8_form_serves_those_alone_who_ask_for_it(tmp_path: Path) -> None:
+    folder = put(tmp_path, META, age=5)
+    plain = find_converted(tmp_path, "some-model")
+    with pytest.raises(ModelUnavailable, match="make model-int8"):
+        find_converted(tmp_path, "some-model", quantised=True)
+
+    target = quantised_folder_of(plain, "in some way")
+    target.mkdir()
+    write_meta(target, replace(META, stored=QUANTISED, digest="f" * 64))
+
+    assert find_converted(tmp_path, "some-model").folder == folder
+    found = find_converted(tmp_path, "some-model", quantised=True)
+    assert (found.folder, found.meta.embedder_id) == (target, f"{META.embedder_id}-int8-ffffffff")
+
+
+def test_two_quantisations_are_two_embedders(tmp_path: Path) -> None:
+    put(tmp_path, META)
+    plain = find_converted(tmp_path, "some-model")
+    assert quantised_folder_of(plain, "one way") != quantised_folder_of(plain, "another")
+    one, other = (replace(META, stored=QUANTISED, digest=digit * 64) for digit in "ab")
+    assert one.embedder_id != other.embedder_id

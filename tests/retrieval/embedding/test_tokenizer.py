@@ -39,6 +39,14 @@ def test_input_is_cut_to_the_limit_and_keeps_its_special_tokens() -> None:
     assert tokenizer.special_tokens == 2
 
 
+def test_ids_alone_are_those_of_the_whole_encoding() -> None:
+    tokenizer = HuggingFaceTokenizer(wordpiece())
+    texts = ["", "the", "the plans the", "the plans the plans"]
+    for limit in (3, 5, 6, 100):
+        encoded = tokenizer.encode(texts, max_tokens=limit, spans=False)
+        assert tokenizer.ids(texts, max_tokens=limit) == [one.ids for one in encoded]
+
+
 def test_a_file_that_is_no_tokenizer_is_reported(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelUnavailable, match="cannot be read"):

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from tests.e2e.conftest import FOOTNOTE, clean_environment
+from tests.processes import end_with_the_tests, ended
 
 SECONDS = 60.0
 
@@ -22,11 +23,12 @@ class IndexProcess:
     data: Path
     key: str | None = None
     port: int = 0
+    tls: tuple[Path, Path] | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def log(self) -> Path:
@@ -36,21 +38,25 @@ class IndexProcess:
         self.data.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*FOOTNOTE, "index", "--data", str(self.data), "--port", str(self.port)],
+                [*FOOTNOTE, "index", "--data", str(self.data), "--port", str(self.port), *self._tls_options()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 env=clean_environment(**({} if self.key is None else {"FOOTNOTE_QDRANT_API_KEY": self.key})),
                 cwd=self.data,
+                preexec_fn=end_with_the_tests,  # noqa: PLW1509 - it calls the kernel alone
             )
         deadline = time.monotonic() + SECONDS
-        while (told := re.search(r"http://127\.0\.0\.1:(\d+)", self.log.read_text())) is None:
+        while (told := re.search(r"https?://127\.0\.0\.1:(\d+)", self.log.read_text())) is None:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
         self.port = int(told[1])
-        assert httpx.get(f"{self.url}/readyz", trust_env=False).is_success
+        assert httpx.get(f"{self.url}/readyz", trust_env=False, verify=False).is_success  # noqa: S501 - it is ours
         return self
+
+    def _tls_options(self) -> list[str]:
+        return [] if self.tls is None else ["--tls-cert", str(self.tls[0]), "--tls-key", str(self.tls[1])]
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -61,4 +67,4 @@ class IndexProcess:
         assert self.process is not None
         self.send(signal.SIGCONT)
         self.send(number)
-        return self.process.wait(SECONDS)
+        return ended(self.process)

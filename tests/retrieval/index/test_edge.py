@@ -45,7 +45,7 @@ def test_what_was_flushed_is_there_after_closing_and_opening(tmp_path: Path) -> 
     index.close()
     index = open_index(tmp_path / "shard")
     assert [found.chunk for found in index.search_dense(vector(1.0), principal=EVERYONE, limit=9)] == [chunk("a")]
-    assert len(list(index.scan())) == 2
+    assert len(list(index.stored())) == 2
     index.close()
 
 
@@ -127,7 +127,7 @@ def test_flushed_points_survive_kill_after_kill(tmp_path: Path) -> None:
         for name in range(max(first, flushed - 2 * GROUP), flushed - 1):
             if (name + 1) % GROUP:
                 _assert_found(index, name, shared=name % GROUP == 0)
-        chunks = [stored[3] for stored in index.scan()]
+        chunks = [stored.chunk for stored in index.stored()]
         assert len(chunks) == len(set(chunks))
         index.close()
         first = flushed

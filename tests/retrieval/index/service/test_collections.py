@@ -1,5 +1,6 @@
 """A directory of collections: held by one process, whole or not at all, opened when asked for."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import qdrant_edge as edge
 from qdrant_client.http import models
 
 from core.errors import DataDirectoryInUse, StorageFull
-from retrieval.index.service.collections import Collection, Collections
+from retrieval.index.service.collections import Collections
 from retrieval.index.service.refusals import EngineFailed, NoCollection
+from retrieval.index.service.watch import end_process
 
 LAYOUT = models.CreateCollection(vectors={"dense": models.VectorParams(size=2, distance=models.Distance.COSINE)})
 EVERYTHING = edge.CountRequest(exact=True)
@@ -77,15 +79,34 @@ def test_a_damaged_collection_is_told_and_the_others_are_served(tmp_path: Path) 
     made.close()
 
 
-def test_a_panic_of_the_engine_is_told(tmp_path: Path) -> None:
+def test_a_panic_of_the_engine_is_told_and_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Panic(BaseException):
         """As the engine raises it: no `Exception`."""
 
-    made = Collections(tmp_path)
+    class Shard:
+        """What is left of a shard."""
+
+        raised: BaseException
+
+        def count(self, _request: edge.CountRequest) -> int:
+            raise self.raised
+
+    ended: list[str] = []
+    made = Collections(tmp_path, died=ended.append)
     made.create("c", LAYOUT)
-    collection: Collection = made.get("c")
-    with pytest.raises(EngineFailed), collection._translated():
-        raise Panic
-    with pytest.raises(KeyboardInterrupt), collection._translated():
-        raise KeyboardInterrupt
+    collection = made.get("c")
+    with monkeypatch.context() as patched:
+        patched.setattr(collection, "_shard", Shard())
+        Shard.raised = RuntimeError()
+        with pytest.raises(EngineFailed):
+            collection.count(EVERYTHING)
+        Shard.raised = KeyboardInterrupt()
+        with pytest.raises(KeyboardInterrupt):
+            collection.count(EVERYTHING)
+        assert ended == []  # Of an error that it tells, the engine recovers.
+        Shard.raised = Panic()
+        with pytest.raises(EngineFailed):
+            collection.count(EVERYTHING)
+    assert ended == ["the engine panicked on c: Panic"]
     made.close()
+    assert inspect.signature(Collections).parameters["died"].default is end_process

@@ -8,6 +8,7 @@ import pytest
 import qdrant_edge as edge
 from qdrant_client.http import models
 
+from retrieval.index.service import group_commit
 from retrieval.index.service.collections import Collection, Collections
 from retrieval.index.service.group_commit import GroupCommit
 from retrieval.index.service.refusals import EngineFailed, NoCollection
@@ -37,7 +38,7 @@ def collections(tmp_path: Path) -> Iterator[Collections]:
 
 @pytest.fixture
 def collection(collections: Collections, tmp_path: Path) -> Watched:
-    watched = Watched("c", tmp_path / "indexes" / "c")
+    watched = Watched("c", tmp_path / "indexes" / "c", died=lambda _: None)
     collections._open["c"] = watched
     return watched
 
@@ -54,7 +55,9 @@ def total(collection: Collection) -> int:
     return collection.count(edge.CountRequest(exact=True))
 
 
-def test_writers_that_come_together_share_one_flush(collection: Watched) -> None:
+def test_writers_that_come_together_share_one_flush(collection: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "GROUP_SECONDS", 10.0)  # However slow this machine is.
+
     async def write() -> None:
         writes = GroupCommit()
         await asyncio.gather(*(writes.write(collection, [stored(number)]) for number in range(20)))
@@ -140,3 +143,23 @@ def test_closing_finishes_what_has_come(collection: Watched) -> None:
 
     asyncio.run(write())
     assert total(collection) == 5
+
+
+def test_a_panic_of_the_engine_is_told_since_nobody_would_be_answered_any_more(collection: Watched) -> None:
+    class Panic(BaseException):
+        """As what PyO3 raises for a panic of the engine: no Exception."""
+
+    def panics() -> Iterator[edge.UpdateOperation]:
+        yield stored(1)
+        raise Panic
+
+    async def write() -> str:
+        told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        writes = GroupCommit(died=told.set_result)
+        writing = asyncio.create_task(writes.write(collection, panics()))
+        reason = await asyncio.wait_for(told, 60)
+        assert not writing.done()
+        writing.cancel()
+        return reason
+
+    assert asyncio.run(write()) == "the writer died: Panic"
