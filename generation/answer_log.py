@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,15 +41,25 @@ class LiveAnswer:
     """The answer that a task of this process generates. Used from one event loop; commits happen in threads.
 
     `stale` is set when the log was closed by somebody else, such as a stop in another process: nothing that is added
-    any more will be kept.
+    any more will be kept. Nothing is written before the answer is `stored`; where that fails, nothing ever is.
     """
 
-    def __init__(self, *, database: Database, tenant: TenantId, answer: AnswerId, owner: str, model: str) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        tenant: TenantId,
+        answer: AnswerId,
+        owner: str,
+        model: str,
+        stored: Awaitable[None] | None = None,
+    ) -> None:
         self._database = database
         self._tenant = tenant
         self._answer = answer
         self._owner = owner
         self._model = model
+        self._stored = stored
         self._committed: list[AnswerEvent] = []
         self._pending: list[Event] = []
         self._ending: Ending | None = None
@@ -97,6 +107,15 @@ class LiveAnswer:
                 await changed.wait()
 
     async def _write(self) -> None:
+        if self._stored is not None:
+            try:
+                await asyncio.shield(self._stored)
+            except Exception as error:  # noqa: BLE001 - whoever asked is told which it was
+                self.failure = error if isinstance(error, FootnoteError) else FootnoteError("It could not be stored.")
+                self.stale.set()
+                self._closed = True
+                self._tell()
+                return
         try:
             while not self._closed:
                 await self._wake.wait()

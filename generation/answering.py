@@ -16,7 +16,7 @@ from core.db.conversations import Conversation
 from core.db.session import Database
 from core.domain import Principal
 from core.errors import FootnoteError, InvalidInput, NotFound
-from core.ids import AnswerId, ConversationId
+from core.ids import AnswerId, ConversationId, uuid7
 from generation import events
 from generation.answer_log import Ending, LiveAnswer
 from generation.endings import Interrupted, Stopped
@@ -125,19 +125,24 @@ class AnswerQuestion:
         self, principal: Principal, asked: str, conversation: ConversationId | None, chat_model: ChatModel
     ) -> AnswerId:
         started = time.perf_counter()
-        job = await asyncio.to_thread(self._stored, principal, asked, conversation, chat_model)
+        job = await asyncio.to_thread(self._question, principal, asked, conversation)
+        # Sought while it is stored: beside an import a commit takes as long as the search. Nothing is said before both.
+        stored = asyncio.create_task(asyncio.to_thread(self._store, job, chat_model), name=f"store-{job.answer}")
         live = LiveAnswer(
             database=self._database,
             tenant=principal.tenant,
             answer=job.answer,
             owner=conversations.owner_of(principal),
             model=chat_model.id,
+            stored=stored,
         )
         running = Running(live, self._keep_seconds)
         self._running[job.answer] = running
         running.task = asyncio.create_task(
-            self._generate(running, job, chat_model, started), name=f"answer-{job.answer}"
+            self._generate(running, job, chat_model, started, stored), name=f"answer-{job.answer}"
         )
+        await stored
+        running.left()  # From now on somebody can read it, and it is not generated for nobody.
         return job.answer
 
     async def events(
@@ -238,36 +243,45 @@ class AnswerQuestion:
             running.cancel(Interrupted("The service is shutting down. Ask again."))
         await asyncio.gather(*(running.task for running in ended if running.task is not None), return_exceptions=True)
 
-    def _stored(
-        self, principal: Principal, asked: str, conversation: ConversationId | None, model: ChatModel
-    ) -> Question:
-        owner = conversations.owner_of(principal)
-        release = self._release()
-        turns: tuple[PastTurn, ...] = ()
+    def _question(self, principal: Principal, asked: str, conversation: ConversationId | None) -> Question:
+        past: tuple[PastTurn, ...] = ()
         if conversation is not None:
             with self._database.reading() as session:
-                turns = past_turns(session, principal, conversation, limit=KEPT_TURNS)
-        with self._database.transaction() as session:
-            spoken_in = conversation or conversations.create_conversation(
-                session, principal.tenant, owner=owner, question=asked
-            )
-            answer = answers.start_answer(
-                session,
-                principal.tenant,
-                owner=owner,
-                conversation=spoken_in,
-                question=asked,
-                model=model.id,
-                release=release,
-                prompt_version=PROMPT_VERSION,
-            )
+                past = past_turns(session, principal, conversation, limit=KEPT_TURNS)
         return Question(
-            principal=principal, text=asked, answer=answer, conversation=spoken_in, release=release, past=turns
+            principal=principal,
+            text=asked,
+            answer=AnswerId(uuid7()),
+            conversation=conversation or ConversationId(uuid7()),
+            begins=conversation is None,
+            release=self._release(),
+            past=past,
         )
 
-    async def _generate(self, running: Running, job: Question, model: ChatModel, started: float) -> None:
+    def _store(self, job: Question, model: ChatModel) -> None:
+        tenant, owner = job.principal.tenant, conversations.owner_of(job.principal)
+        with self._database.transaction() as session:
+            if job.begins:
+                conversations.create_conversation(
+                    session, tenant, owner=owner, question=job.text, conversation=job.conversation
+                )
+            answers.start_answer(
+                session,
+                tenant,
+                owner=owner,
+                conversation=job.conversation,
+                question=job.text,
+                model=model.id,
+                release=job.release,
+                prompt_version=PROMPT_VERSION,
+                answer=job.answer,
+            )
+
+    async def _generate(
+        self, running: Running, job: Question, model: ChatModel, started: float, stored: asyncio.Task[None]
+    ) -> None:
         live = running.live
-        watch = asyncio.create_task(self._watch(running, job))
+        watch = asyncio.create_task(self._watch(running, job, stored))
         try:
             ending = await self._speaker.speak(job, model=model, log=live, started=started)
         except asyncio.CancelledError:
@@ -287,8 +301,9 @@ class AnswerQuestion:
         finally:
             self._running.pop(job.answer, None)
 
-    async def _watch(self, running: Running, job: Question) -> None:
+    async def _watch(self, running: Running, job: Question, stored: asyncio.Task[None]) -> None:
         """End the generation when its answer was ended elsewhere: stopped by another process, or removed."""
+        await asyncio.wait({stored})
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(running.live.stale.wait(), WATCH_SECONDS)

@@ -18,7 +18,6 @@ class Running:
         self._keep_seconds = keep_seconds
         self._readers = 0
         self._timer: asyncio.TimerHandle | None = None
-        self.left()
 
     def joined(self) -> None:
         """One reader more."""

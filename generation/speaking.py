@@ -44,12 +44,13 @@ class AnswerLog(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question that is stored, with what was said before it."""
+    """A question with what was said before it. `begins` a conversation: there is none of that id before it."""
 
     principal: Principal
     text: str
     answer: AnswerId
     conversation: ConversationId
+    begins: bool
     release: UUID | None
     past: tuple[PastTurn, ...] = ()
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.errors import ModelUnavailable
+from core.retry_after import asked_seconds
 from generation.ports import Delta, ModelEvent, Prompt, Usage
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+OVERLOADED_SECONDS = 10.0  # where the endpoint does not say for how long
 _CHARS_PER_TOKEN = 8  # No tokenizer puts more into a token on average: beyond, the endpoint ignores its limit.
 _NO_KEY = "none"  # The SDK insists on one; local servers need none.
 
@@ -142,10 +144,20 @@ class OpenAICompatibleModel:
         if status == 404:  # noqa: PLR2004 - HTTP's own
             return ModelUnavailable(f"{self.id} is not known at its endpoint.")
         if status == 429:  # noqa: PLR2004 - HTTP's own
-            return ModelUnavailable(f"{self.id} is overloaded or over its quota. Try again later.", retry_after=10.0)
+            asked = _asked_seconds(error)
+            return ModelUnavailable(
+                f"{self.id} is overloaded or over its quota. Try again later.",
+                retry_after=OVERLOADED_SECONDS if asked is None else asked,
+            )
         if status is not None:
-            return ModelUnavailable(f"{self.id} refused the request with status {status}.")
+            asked = _asked_seconds(error)
+            return ModelUnavailable(f"{self.id} refused the request with status {status}.", retry_after=asked)
         return ModelUnavailable(f"{self.id} cannot be reached or broke off its answer ({type(error).__name__}).")
+
+
+def _asked_seconds(error: Exception) -> float | None:
+    response = getattr(error, "response", None)
+    return None if response is None else asked_seconds(response.headers)
 
 
 def _messages(prompt: Prompt) -> "list[ChatCompletionMessageParam]":

@@ -80,7 +80,7 @@ def test_a_log_that_was_closed_elsewhere_fails_its_readers_and_says_so(
         with sqlite_database.transaction() as session:
             answers.finish_answer(session, TENANT, answer, state="stopped", text=None)
         log.add("delta", {"text": "too late"})
-        await asyncio.wait_for(log.stale.wait(), 5)
+        await asyncio.wait_for(log.stale.wait(), 60)
         with pytest.raises(Conflict):
             _ = [batch async for batch in log.follow(0)]
         await log.end(done("never"))
@@ -107,12 +107,16 @@ def test_an_answer_whose_log_could_not_be_written_ends_as_soon_as_it_can(
         log = live(sqlite_database, answer)
         await log.end(done("lost"))
         assert isinstance(log.failure, StorageFull)
-        while failures:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(60):
+            while stored().state == "running":  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+
+    def stored() -> answers.Answer:
+        with sqlite_database.reading() as session:
+            return answers.get_answer(session, TENANT, owner=OWNER, answer=answer)
 
     run(use)
+    held = stored()
     with sqlite_database.reading() as session:
-        held = answers.get_answer(session, TENANT, owner=OWNER, answer=answer)
         (event,) = answers.events_after(session, TENANT, answer, 0)
     assert (held.state, held.text, event.type, event.data["code"]) == ("error", None, "error", "storage_full")

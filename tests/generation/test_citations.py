@@ -186,6 +186,7 @@ def test_text_without_markers_or_claims_comes_out_as_it_is() -> None:
     assert shown(bound(text)) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["a", "a ", ". ", "[", "[1]", "[1] ", "x [1]. ", " ", "\n", "[1,", "A. "])
 def test_hostile_repetition_takes_linear_time(unit: str) -> None:
     text = unit * (20_000 // len(unit))
