@@ -10,13 +10,16 @@ from fastapi import FastAPI
 from api import (
     access,
     admin,
+    audits,
     chat,
     contents,
     conversations,
+    deadletters,
     documents,
     errors,
     health,
     keys,
+    queues,
     search,
     session,
     static_files,
@@ -26,7 +29,22 @@ from api.metrics import RequestMetrics
 from api.middleware import RequestContext, RequestGuard
 from api.services import Services
 
-ROUTES = (health, session, static_files, documents, contents, access, search, chat, conversations, admin, keys)
+ROUTES = (
+    health,
+    session,
+    static_files,
+    documents,
+    deadletters,
+    contents,
+    access,
+    search,
+    chat,
+    conversations,
+    admin,
+    audits,
+    keys,
+    queues,
+)
 # Routes whose body is a file: the upload limit holds for them, the request limit for all others.
 UPLOAD_ROUTES = ("/v1/documents", "/v1/admin/directory")
 ANSWER_THREADS = 32  # Searches and commits of answers mostly wait; the default grows with the cores alone.

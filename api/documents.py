@@ -11,9 +11,11 @@ from starlette.responses import Response
 
 from api.bodies import json_response, uuid_or_absent
 from api.dependencies import Caller, Editor, Reader, ServicesOf
+from api.room import Room, room_for
 from api.services import Services
 from api.times import iso
 from api.uploads import UploadForm, read_upload
+from core.blobs import folder_of_blobs
 from core.db import access, documents, lookups, receipts
 from core.db.documents import DocumentStatus
 from core.db.receipts import DeletionReceipt
@@ -38,13 +40,21 @@ DocumentOf = Annotated[DocumentId, Depends(_document_id)]
 @router.post("/v1/documents")
 async def upload(request: Request, caller: Editor, services: ServicesOf) -> Response:
     """Take a file in. The answer 202 means that its bytes and its place in the queue are durable."""
-    form = await read_upload(request)
-    try:
-        status = await run_in_threadpool(_accept, services, caller, form, request.headers.get("Idempotency-Key"))
-    finally:
-        form.file.close()
+    declared = request.headers.get("Content-Length", "")
+    size = int(declared) if declared.isascii() and declared.isdecimal() else None
+    async with _room(services).admitted(size) as admission:
+        form = await read_upload(Request(request.scope, admission.counted(request.receive)))
+        try:
+            status = await run_in_threadpool(_accept, services, caller, form, request.headers.get("Idempotency-Key"))
+        finally:
+            form.file.close()
     services.wake()
     return json_response(report_json([status]), status=HTTPStatus.ACCEPTED)
+
+
+def _room(services: Services) -> Room:
+    settings = services.settings
+    return room_for(settings.data, folder_of_blobs(settings), settings.min_free_bytes)
 
 
 def _accept(services: Services, caller: Caller, form: UploadForm, key: str | None) -> DocumentStatus:

@@ -1,5 +1,6 @@
 """Problem documents (RFC 9457): the only place that turns an error into HTTP."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -77,6 +78,13 @@ class InvalidFields(InvalidInput):
         self.fields = tuple(fields)
 
 
+# When to try again, for errors that do not know better: what is overloaded or away may be back soon, a full disk not.
+RETRY_AFTER_SECONDS = {
+    HTTPStatus.TOO_MANY_REQUESTS: 5.0,
+    HTTPStatus.SERVICE_UNAVAILABLE: 5.0,
+    HTTPStatus.INSUFFICIENT_STORAGE: 60.0,
+}
+
 # Starlette's own errors carry a status alone; these are the codes that clients see for them.
 HTTP_CODES = {
     HTTPStatus.BAD_REQUEST: "bad_request",
@@ -118,8 +126,9 @@ def render(error: FootnoteError, request_id: str) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="footnote"'
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    seconds = RETRY_AFTER_SECONDS.get(error.status) if error.retry_after is None else error.retry_after
+    if seconds is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
     hidden = isinstance(error, NotFound)
     return problem(
         status=error.status,

@@ -6,11 +6,15 @@ from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from api.audits import audit_metrics
 from api.bodies import json_response
 from api.dependencies import Operator, Reader, ServicesOf
 from api.documents import totals_json
 from api.metrics import CONTENT_TYPE, RequestMetrics, Sample, render_metric
+from api.queues import queue_metrics
+from api.services import Services
 from core.db import documents, lookups, stages
+from core.db.comparing import being_refilled
 
 router = APIRouter()
 
@@ -25,7 +29,11 @@ async def alive() -> Response:
 def ready(services: ServicesOf) -> Response:
     """Return 200 when questions and uploads can be served, else 503: yes or no, and nothing more."""
     is_ready = services.health().ready
-    return json_response({"ready": is_ready}, status=HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
+    if is_ready:
+        return json_response({"ready": True})
+    response = json_response({"ready": False}, status=HTTPStatus.SERVICE_UNAVAILABLE)
+    response.headers["Retry-After"] = "1"
+    return response
 
 
 @router.get("/v1/status")
@@ -37,6 +45,7 @@ def status(caller: Reader, services: ServicesOf) -> Response:
         if caller.operator:
             answer["queue"] = stages.backlog(session)
             answer["index_tasks"] = lookups.task_backlog(session)
+            answer["refilling"] = being_refilled(session)
     return json_response(answer)
 
 
@@ -52,41 +61,16 @@ def metrics(caller: Operator, services: ServicesOf, request: Request) -> Respons
     """Return counts and ages in the Prometheus text format, over all tenants."""
     requests: RequestMetrics = request.app.state.metrics
     with services.database.reading() as session:
-        text = _catalogue_metrics(session) + requests.render()
+        text = _catalogue_metrics(session, services) + requests.render()
     return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
-def _catalogue_metrics(session: Session) -> str:
+def _catalogue_metrics(session: Session, services: Services) -> str:
     counts = lookups.document_counts(session)
-    backlog = stages.backlog(session)
-    tasks = lookups.task_backlog(session)
-    labelled = [({"stage": line.name, "state": line.state}, line) for line in backlog]
-    index_tasks = {"stage": "index_task", "state": "queued"}
-    return "".join(
-        (
-            render_metric(
-                "footnote_documents",
-                "gauge",
-                "Documents by state.",
-                [Sample(labels={"state": state}, value=count) for state, count in counts.items()],
-            ),
-            render_metric(
-                "footnote_queue_depth",
-                "gauge",
-                "Stages and index tasks that are not finished.",
-                [
-                    *(Sample(labels=labels, value=line.count) for labels, line in labelled),
-                    Sample(labels=index_tasks, value=tasks.count),
-                ],
-            ),
-            render_metric(
-                "footnote_queue_oldest_seconds",
-                "gauge",
-                "Age of the oldest of them.",
-                [
-                    *(Sample(labels=labels, value=line.oldest_seconds) for labels, line in labelled),
-                    Sample(labels=index_tasks, value=tasks.oldest_seconds),
-                ],
-            ),
-        )
+    documents_by_state = render_metric(
+        "footnote_documents",
+        "gauge",
+        "Documents by state.",
+        [Sample(labels={"state": state}, value=count) for state, count in counts.items()],
     )
+    return documents_by_state + queue_metrics(session, services) + audit_metrics(session)

@@ -1,7 +1,8 @@
 """Everything the routes work with, built by the composition root and handed over whole."""
 
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from api.ports import PageRenderer
 from core.blobs import BlobStore
@@ -24,7 +25,8 @@ class Services:
     """The collaborators of the API.
 
     `wake` is called after every change that leaves work behind, and returns at once. `doctor` returns facts for an
-    operator (versions, model, sandbox layers) as JSON values; it never holds a secret.
+    operator (versions, model, sandbox layers) as JSON values; it never holds a secret. `distributed`: other processes
+    do the work, and one of them rings the others. `started` is a moment of the monotonic clock.
     """
 
     settings: Settings
@@ -36,3 +38,10 @@ class Services:
     wake: Callable[[], None]
     health: Callable[[], Health]
     doctor: Callable[[], Mapping[str, object]]
+    distributed: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def up_seconds(self) -> float:
+        """How long this process has been serving."""
+        return time.monotonic() - self.started

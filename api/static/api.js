@@ -62,6 +62,10 @@ export const stopAnswer = (id) => json("POST", `/v1/answers/${part(id)}/stop`);
 
 export const listDocuments = ({ state, cursor, limit } = {}) => json("GET", `/v1/documents${query({ state, cursor, limit })}`);
 export const deleteDocument = (id) => json("DELETE", `/v1/documents/${part(id)}`);
+export const listDeadLetters = ({ cursor, limit } = {}) => json("GET", `/v1/deadletters${query({ cursor, limit })}`);
+export const readDeadLetter = (id) => json("GET", `/v1/deadletters/${part(id)}`);
+export const replayDeadLetters = (body) => json("POST", "/v1/deadletters/replay", { body });
+export const readQueues = () => json("GET", "/v1/admin/queues");
 export const retryDocument = (id) => json("POST", `/v1/documents/${part(id)}/retry`);
 
 /** Return the page as a picture with the cited lines drawn (a blob). */

@@ -1,9 +1,12 @@
 // The documents: what became of each, in plain sentences, kept up to date while something is under way.
 
 import { announce, byId, confirmed, el, icon } from "./dom.js";
-import { deleteDocument, listDocuments, retryDocument } from "./api.js";
+import { deleteDocument, listDocuments, replayDeadLetters, retryDocument } from "./api.js";
+import { Causes } from "./causes.js";
+import { Failures } from "./failures.js";
+import { Queues } from "./queues.js";
 import { Uploads } from "./upload.js";
-import { STATES, baseName, plural, situation } from "./words.js";
+import { STATES, baseName, lostPages, plural, situation } from "./words.js";
 
 const PAGE = 100;
 const SLOWEST = 10_000;
@@ -23,6 +26,9 @@ export class Documents {
   #list = el("ul", { class: "document-list" });
   #count = el("p", { class: "muted", id: "documents-count" });
   #more = el("button", { type: "button", class: "button quiet", hidden: true, click: () => this.#showMore() }, "Show more");
+  #retryAll = el("button", { type: "button", class: "button quiet", id: "retry-all", hidden: true, click: () => this.#replay({ all: true }) }, "Retry all");
+  #causes = new Causes({ retry: (cause) => this.#replay(cause) });
+  #failures = new Failures();
   #readers = el("select", { id: "readers" }, el("option", { value: "" }, "Only me"), el("option", { value: "*" }, "Everyone here"));
 
   constructor(session) {
@@ -62,7 +68,9 @@ export class Documents {
           el("p", { class: "readers" }, el("label", { for: "readers" }, "Who may read them: "), this.#readers))
         : el("p", { class: "muted" }, "You may read and ask. To add documents, ask an administrator for the editor role."),
       this.uploads.node,
-      el("p", { class: "filter" }, el("label", { for: "filter" }, "Show "), filter),
+      new Queues(this.#session).node,
+      el("p", { class: "filter" }, el("label", { for: "filter" }, "Show "), filter, this.#retryAll),
+      this.#causes.node,
       this.#list,
       this.#more);
   }
@@ -110,15 +118,26 @@ export class Documents {
     this.#shown = found;
     this.#totals = totals;
     this.#next = cursor;
+    const failed = found.filter(({ state }) => state === "failed").map(({ document, stage, reason }) => [document, stage, reason]);
+    const count = totals ? totals.failed || 0 : failed.length;
+    if (this.mayUpload) await this.#causes.read(count, JSON.stringify([count, failed]));
   }
 
   #draw() {
     const focused = document.activeElement?.dataset?.key;
     this.#count.textContent = this.#summary();
     this.#more.hidden = !this.#next;
+    this.#failures.keep(this.#failed());
+    const failed = this.#totals ? this.#totals.failed || 0 : this.#failed().size;
+    this.#retryAll.hidden = !this.mayUpload || failed < 2;
+    this.#retryAll.textContent = `Retry all that failed${this.#totals ? ` (${failed})` : ""}`;
     const empty = this.#state ? "No document is in this state." : "No document yet that you may read.";
     this.#list.replaceChildren(...(this.#shown.length ? this.#shown.map((document) => this.#row(document)) : [el("li", { class: "muted empty" }, empty)]));
     if (focused) this.#list.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  #failed(wanted = () => true) {
+    return new Set(this.#shown.filter(({ state }) => state === "failed").map(({ document }) => document).filter(wanted));
   }
 
   #summary() {
@@ -139,17 +158,39 @@ export class Documents {
       el("div", { class: "document-body" },
         el("p", { class: "document-name", title: document.name }, folder ? el("span", { class: "muted" }, folder) : null, name),
         el("p", { class: document.state === "failed" ? "problem" : "muted" }, situation(document)),
+        document.state === "searchable" && document.pages_lost?.length ? el("p", { class: "warning" }, icon("warn"), lostPages(document)) : null,
+        document.state === "failed" ? this.#failures.details(document, name) : null,
         el("p", { class: "muted" }, `Added ${when}`)),
       el("span", { class: `chip ${document.state}` }, STATES[document.state] || document.state),
       this.mayUpload
         ? el("div", { class: "document-actions" },
-          document.state === "failed" ? action("Try again", "retry", "retry", () => this.#retry(document)) : null,
+          document.state === "failed"
+            ? el("button", { type: "button", class: "button quiet retry", "aria-label": `Retry ${name}, of ${when}`, "data-key": `retry/${document.document}`, click: () => this.#retry(document) }, icon("retry"), "Retry")
+            : null,
           action("Delete", "trash", "delete", () => this.#delete(document)))
         : null);
   }
 
   async #retry(document) {
+    this.#failures.keep(this.#failed((id) => id !== document.document));
     await this.#attempt(() => retryDocument(document.document), `${baseName(document.name)} is tried again.`);
+  }
+
+  /** Try again all, or what has one cause. */
+  async #replay(which) {
+    this.#failures.keep(new Set());
+    let replayed = 0;
+    let left = 0;
+    const replay = async () => {
+      let cursor = null;
+      do {
+        const part = await replayDeadLetters({ ...which, cursor });
+        replayed += part.replayed;
+        left += part.left;
+        cursor = part.next;
+      } while (cursor);
+    };
+    await this.#attempt(replay, () => `${plural(replayed, "document")} tried again${left ? `; ${left} left alone, which you may not change` : ""}.`);
   }
 
   async #delete(document) {
@@ -161,7 +202,7 @@ export class Documents {
   async #attempt(change, done) {
     try {
       await change();
-      announce(done);
+      announce(typeof done === "function" ? done() : done);
       this.#hurry();
     } catch (error) {
       const message = error.status === 404 ? "It is not there any more, or you may not change it." : error.message;

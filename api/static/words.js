@@ -8,7 +8,7 @@ export const STATES = {
   deleted: "Deleted",
 };
 
-const STAGES = {
+export const STAGES = {
   parse: "reading the file",
   chunk: "cutting it into passages",
   embed: "computing meaning",
@@ -21,19 +21,23 @@ export function situation(document) {
   const passages = document.chunks ? plural(document.chunks, "passage") : null;
   const older = document.searchable_version && document.searchable_version !== document.version ? " Meanwhile the previous version answers." : "";
   switch (document.state) {
-    case "searchable": {
-      const lost = document.pages_lost?.length ? `; ${plural(document.pages_lost.length, "page")} could not be read (${document.pages_lost.join(", ")})` : "";
-      return [pages, passages].filter(Boolean).join(" · ") + lost;
-    }
+    case "searchable":
+      return [pages, passages].filter(Boolean).join(" · ");
     case "queued":
       return `Waiting for ${STAGES[document.stage] || "its turn"}.${older}`;
     case "leased":
-      return `Now ${STAGES[document.stage] || "being worked on"}.${older}`;
+      return `Now ${STAGES[document.stage] || "being worked on"}${document.detail ? `: ${document.detail.replace(/\.$/, "")}` : ""}.${older}`;
     case "failed":
       return (document.detail || `It could not be processed (${document.reason}).`) + older; // The detail says what to do.
     default:
       return "";
   }
+}
+
+/** Return a warning for a document of which some pages could not be read. */
+export function lostPages(document) {
+  const lost = document.pages_lost;
+  return `${plural(lost.length, place(document.name, "").trim())} could not be read and cannot be found: ${lost.join(", ")}.`;
 }
 
 export const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;

@@ -15,7 +15,20 @@ from core.db import directory, keys, releases, stages
 from core.db.chunks import put_embeddings, replace_chunks
 from core.db.session import Database
 from core.db.stages import ClaimedStage, VersionFacts
-from core.domain import Box, Chunk, Element, ElementKind, Line, Page, ParsedDocument, Principal, Role, Span, StageName
+from core.domain import (
+    Box,
+    Chunk,
+    Element,
+    ElementKind,
+    Line,
+    Page,
+    ParsedDocument,
+    Principal,
+    Reason,
+    Role,
+    Span,
+    StageName,
+)
 from core.ids import DEFAULT_TENANT, AnswerId, ConversationId, DocumentId, IndexId, TenantId, chunk_id
 from core.intake import Intake, UploadRequest
 from core.parsed import to_bytes
@@ -24,6 +37,7 @@ from generation.answering import AnswerQuestion
 from generation.places import ParsedPlaces
 from generation.ports import Delta, Usage
 from generation.providers.scripted import ScriptedModel
+from ingestion.auditing import Auditor
 from ingestion.indexing import IndexLoop
 from retrieval.catalogue import DatabaseCatalogue
 from retrieval.embedding.hashing import HashingEmbedder
@@ -82,6 +96,16 @@ class House:
             sparse=self.sparse,
             embedder_id=self.embedder.id,
             owner="house",
+        )
+        self.auditor = Auditor(
+            database=database,
+            index=self.index,
+            index_id=IndexId("house"),
+            embedder_id=self.embedder.id,
+            has_file=self.blobs.has,
+            owner="house",
+            hour=24,
+            due_seconds=0.0,
         )
         self.services = Services(
             settings=self.settings,
@@ -165,6 +189,27 @@ class House:
         status = self.intake.upload(self.principal(uploader), request, text.encode())
         self.work()
         return status.document
+
+    def failed(
+        self,
+        reason: Reason = Reason.CORRUPT,
+        *,
+        name: str = "broken.pdf",
+        source: str | None = None,
+        uploader: str = "ursula",
+        allow: Sequence[str] = ("group:staff",),
+        page: int | None = None,
+        excerpt: str | None = None,
+    ) -> DocumentId:
+        """Upload a document and let the parsing of it fail; others that are queued stay so."""
+        request = UploadRequest(name=name, source=source, allow=allow)
+        document = self.intake.upload(self.principal(uploader), request, HOLIDAY.encode()).document
+        with self.database.transaction() as session:
+            claimed = stages.claim(session, [StageName.PARSE], owner="house", limit=100, lease_seconds=60)
+            stages.release(session, [stage for stage in claimed if stage.document != document])
+            (ours,) = (stage for stage in claimed if stage.document == document)
+            stages.fail(session, ours, reason, "as it seems", page=page, excerpt=excerpt)
+        return document
 
     def standing(self) -> DocumentId:
         """Return a document that the tests share, and so must not change."""

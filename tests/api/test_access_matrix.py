@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from api.services import Services
 from core.db import directory, keys, tenants
+from core.db.index_audits import request_audit
 from core.ids import DEFAULT_TENANT
 from tests.api.house import House
 
@@ -54,6 +55,10 @@ def of_document(*, json: object = None, params: object = None) -> Callable[[Hous
 
 def of_new_document(house: House) -> Ask:
     return Ask(path={"document": str(house.document(name=unique("doc")))})
+
+
+def of_failed(house: House) -> Ask:
+    return Ask(path={"document": str(house.failed(name=unique("failed")))})
 
 
 def of_page(house: House) -> Ask:
@@ -106,6 +111,11 @@ def of_key(house: House) -> Ask:
     with house.database.transaction() as session:
         key, _ = keys.create_key(session, DEFAULT_TENANT, user="nora", role="reader")
     return Ask(path={"key": str(key.id)})
+
+
+def of_audit(house: House) -> Ask:
+    with house.database.transaction() as session:
+        return Ask(path={"audit": str(request_audit(session).id)})
 
 
 def of_tenant(house: House) -> Ask:
@@ -178,6 +188,10 @@ ROWS: dict[str, Row] = {
         ask=of_deleted, statuses=(404, 403, 403, 404, 200, 200, 200), ids=DOCUMENT
     ),
     "POST /v1/documents/{document}/retry": Row(ask=of_document(), statuses=WRITE_ACCEPTED, ids=DOCUMENT),
+    "GET /v1/deadletters": Row(ask=plain(), statuses=ANYBODY),
+    "POST /v1/deadletters/replay": Row(ask=plain(json={"all": True}), statuses=(202, 403, 403, 202, 202, 202, 202)),
+    "GET /v1/deadletters/{document}": Row(ask=of_failed, statuses=(404, 404, 200, 200, 200, 200, 404), ids=DOCUMENT),
+    "POST /v1/deadletters/{document}/replay": Row(ask=of_failed, statuses=WRITE_ACCEPTED, ids=DOCUMENT),
     "GET /v1/documents/{document}/text": Row(ask=of_document(), statuses=READ, ids=DOCUMENT),
     "GET /v1/documents/{document}/pages/{page}.png": Row(ask=of_page, statuses=READ, ids=DOCUMENT),
     "GET /v1/documents/{document}/acl": Row(ask=of_document(), statuses=WRITE, ids=DOCUMENT),
@@ -212,6 +226,10 @@ ROWS: dict[str, Row] = {
     "DELETE /v1/admin/keys/{key}": Row(ask=of_key, statuses=ADMIN_OURS_EMPTY, ids=("key",)),
     "PUT /v1/admin/directory": Row(ask=plain(json=SAME_DIRECTORY), statuses=ADMIN),
     "POST /v1/admin/directory": Row(ask=plain(json=SAME_DIRECTORY), statuses=ADMIN),
+    "GET /v1/admin/queues": Row(ask=plain(), statuses=OPERATOR),
+    "GET /v1/admin/audit": Row(ask=plain(), statuses=OPERATOR),
+    "POST /v1/admin/audit": Row(ask=plain(), statuses=(403, 403, 403, 403, 403, 202, 202)),
+    "GET /v1/admin/audit/{audit}": Row(ask=of_audit, statuses=OPERATOR, ids=("audit",)),
     "GET /v1/admin/tenants": Row(ask=plain(), statuses=OPERATOR),
     "POST /v1/admin/tenants": Row(ask=named("tenant"), statuses=(403, 403, 403, 403, 403, 201, 201)),
     "DELETE /v1/admin/tenants/{name}": Row(ask=of_tenant, statuses=(403, 403, 403, 403, 403, 204, 204), ids=("name",)),

@@ -13,6 +13,7 @@ def test_readiness_is_a_yes_or_a_no_and_nothing_more(house: House, client: TestC
     house.health = Health(ready=False, detail="The index is being opened.")
     response = client.get("/readyz")
     assert (response.status_code, response.json()) == (503, {"ready": False})
+    assert response.headers["retry-after"] == "1"
     facts = client.get("/v1/doctor", headers=house.bearer("owner")).json()
     assert (facts["ready"], facts["ready_detail"]) == (False, "The index is being opened.")
     assert client.get("/healthz").status_code == 200
@@ -26,6 +27,7 @@ def test_the_status_counts_what_one_may_know_of(house: House, client: TestClient
         "totals": {},
         "queue": [],
         "index_tasks": {"count": 0, "oldest_seconds": 0.0},
+        "refilling": 0,
     }
 
 
@@ -36,7 +38,7 @@ def test_the_metrics_are_prometheus_text_of_documents_queues_and_requests(house:
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
     lines = response.text.splitlines()
     assert 'footnote_documents{state="searchable"} 1' in lines
-    assert 'footnote_queue_depth{stage="parse",state="queued"} 1' in lines
+    assert 'footnote_queue_depth{queue="parse",state="ready"} 1' in lines
     assert 'footnote_requests_total{method="POST",route="/v1/documents",status="202"} 1' in lines
     assert 'footnote_request_seconds_count{method="POST",route="/v1/documents"} 1' in lines
     sample = re.compile(r'[a-z_]+(\{([a-z]+="[^"]*",?)+\})? [0-9.e+-]+')

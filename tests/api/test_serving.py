@@ -1,17 +1,29 @@
 """Through a real server and real sockets: what an in-process client cannot show."""
 
+import asyncio
 import json
+import random
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
 import uvicorn
 
+from benchmarks.chaos.faults import small_disk
+from core.db import answers as answer_rows
+from core.db.session import Database
+from core.ids import DEFAULT_TENANT, AnswerId
 from generation.ports import Delta
 from tests.api.house import House
+from tests.contracts import test_chat_model as providers
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +33,12 @@ QUESTION = {"question": "How many days of holiday?"}
 
 @pytest.fixture
 def server(house: House) -> Iterator[str]:
+    with serving(house) as url:
+        yield url
+
+
+@contextmanager
+def serving(house: House) -> Iterator[str]:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(house.app(), log_config=None, access_log=False, timeout_graceful_shutdown=1)
@@ -28,13 +46,15 @@ def server(house: House) -> Iterator[str]:
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     wait_until(lambda: running.started)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    running.should_exit = True
-    thread.join()
-    listener.close()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        running.should_exit = True
+        thread.join()
+        listener.close()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -58,10 +78,10 @@ def test_deltas_arrive_while_the_model_still_speaks_and_a_stop_ends_it(house: Ho
 
 
 @pytest.mark.parametrize("headers", [EVENTS, {}], ids=["stream", "json"])
-def test_a_client_who_goes_away_is_noticed(headers: dict[str, str], house: House, server: str) -> None:
+def test_f14_a_client_who_goes_away_is_noticed(headers: dict[str, str], house: House, server: str) -> None:
     house.document()
     house.model._script = [Delta(text="Thirty "), 3600.0]
-    house.answering._keep_seconds = 0.1
+    house.answering._keep_seconds = 1.0
     with httpx.Client(base_url=server, headers=house.bearer("rita"), trust_env=False, timeout=20) as client:
         if headers:
             with client.stream("POST", "/v1/chat", json=QUESTION, headers=headers) as response:
@@ -89,15 +109,137 @@ def test_a_body_beyond_the_limit_is_refused_with_and_without_a_length(house: Hou
         assert client.get("/v1/session").status_code == 200
 
 
-def test_an_upload_that_breaks_off_is_not_accepted(house: House, server: str) -> None:
+def test_f1_an_upload_that_breaks_off_at_any_byte_is_not_accepted(house: House, server: str) -> None:
     host, port = server.removeprefix("http://").split(":")
+    chance = random.Random(f"{time.time_ns()}")  # noqa: S311 - moments, not secrets
+    body = (
+        '--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
+        f"{'the text ' * 30_000}\r\n--x--\r\n"
+    ).encode()
     head = (
         f"POST /v1/documents HTTP/1.1\r\nHost: {host}\r\nAuthorization: {house.bearer('ed')['Authorization']}\r\n"
-        "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 100000\r\n\r\n"
-        '--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nsome of the text'
-    )
-    with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(head.encode())
+        f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    whole = head + body
+    cuts = [*(chance.randrange(len(whole)) for _ in range(25)), len(head), len(whole) - 1]
+    for cut in cuts:
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(whole[:cut])
+            if cut % 2:  # Half of them with a reset, half in order.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with httpx.Client(base_url=server, headers=house.bearer("ed"), trust_env=False) as client:
-        assert client.get("/v1/documents").json()["documents"] == []
-    assert house.woken == 0
+        assert client.get("/v1/documents").json()["documents"] == [], f"cut at {cuts}"
+        assert house.woken == 0
+        assert [*house.blobs.list(DEFAULT_TENANT), *(house.settings.data / "blobs" / ".tmp").iterdir()] == []
+
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(whole)
+            assert b"202 Accepted" in connection.recv(1_000)
+        (document,) = client.get("/v1/documents").json()["documents"]
+    assert document["state"] == "queued"
+    assert [blob.size for blob in house.blobs.list(DEFAULT_TENANT)] == [9 * 30_000]
+
+
+def test_f1_a_disk_that_fills_up_answers_507_and_keeps_no_half_file(sqlite_database: Database, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small", 1) as disk:
+        if disk is None:
+            pytest.skip("a small disk cannot be mounted here")
+        house = House(sqlite_database, disk, min_free_bytes=0)  # Let it really run full.
+        with serving(house) as url, httpx.Client(base_url=url, headers=house.bearer("ed"), trust_env=False) as client:
+            answers = {}
+            for number in range(6):  # 300 KB each, on a disk of 1 MB
+                name = f"{number}.txt"
+                answers[name] = client.post("/v1/documents", files={"file": (name, str(number).encode() * 300_000)})
+            kept = sorted(blob.size for blob in house.blobs.list(DEFAULT_TENANT))
+            listed = {document["name"] for document in client.get("/v1/documents").json()["documents"]}
+
+    codes = [answer.status_code for answer in answers.values()]
+    assert codes == [202] * 3 + [507] * 3
+    assert answers["5.txt"].json()["code"] == "storage_full"
+    assert listed == {"0.txt", "1.txt", "2.txt"}
+    assert kept == [300_000] * 3
+
+
+@pytest.mark.parametrize("moment", ["before the first token", "in the middle"])
+def test_f14_a_client_who_leaves_ends_the_request_to_the_provider_and_what_was_said_is_kept(
+    house: House, server: str, moment: str
+) -> None:
+    house.document()
+    import_module("openai")  # For more than a second, in which the server would notice no reader.
+    house.answering._keep_seconds = 1.0
+    handler = providers.silent if moment == "before the first token" else providers.stalls_in_the_middle
+    with provider(handler) as (url, asked, hung_up):
+        house.answering._models["scripted"] = providers.model_at(url, seconds=600.0)
+        with httpx.Client(base_url=server, headers=house.bearer("rita"), trust_env=False, timeout=20) as client:
+            with client.stream("POST", "/v1/chat", json=QUESTION, headers=EVENTS) as response:
+                answer = AnswerId(UUID(response.headers["x-footnote-answer"]))
+                lines = response.iter_lines()
+                assert asked.wait(20)
+                if moment == "in the middle":
+                    assert any(line == "event: delta" for line in lines)
+            assert hung_up.wait(60)  # Long before the provider would have been given up.
+        wait_until(lambda: not house.answering._running)  # Its place is free.
+    with house.database.reading() as session:
+        held = answer_rows.get_answer(session, DEFAULT_TENANT, owner="user:rita", answer=answer)
+        events = answer_rows.events_after(session, DEFAULT_TENANT, answer, 0)
+    assert held.state == "stopped"
+    assert events[-1].data["code"] == "stopped"
+    said = "".join(event.data["text"] for event in events if event.type == "delta")
+    assert ("Parking" in said) is (moment == "in the middle")
+
+
+def test_f14_a_reader_who_does_not_read_holds_up_nobody(house: House, server: str) -> None:
+    house.document()
+    house.model._script = [Delta(text=f"Thirty days of holiday in case {number}. ") for number in range(5_000)]
+    host, port = server.removeprefix("http://").split(":")
+    body = json.dumps(QUESTION).encode()
+    head = (
+        f"POST /v1/chat HTTP/1.1\r\nHost: {host}\r\nAuthorization: {house.bearer('rita')['Authorization']}\r\n"
+        f"Accept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        slow.connect((host, int(port)))
+        slow.sendall(head + body)
+        wait_until(lambda: bool(house.model.prompts))  # It has begun with this script.
+        with httpx.Client(base_url=server, headers=house.bearer("ed"), trust_env=False, timeout=20) as client:
+            house.model._script = [Delta(text="Thirty days of holiday [1].")]
+            assert client.post("/v1/chat", json=QUESTION).json()["answer"] == "Thirty days of holiday [1]."
+            assert client.get("/v1/session").status_code == 200
+        # Generating does not wait for its reader, either: what is not read lies in the log.
+        wait_until(lambda: not house.answering._running)
+
+
+@contextmanager
+def provider(handler: providers.Handler) -> Iterator[tuple[str, threading.Event, threading.Event]]:
+    """Yield the address of a chat endpoint in a thread of its own, and when it was asked and hung up on."""
+    asked, hung_up, over = threading.Event(), threading.Event(), asyncio.Event()
+    loop, started, urls = asyncio.new_event_loop(), threading.Event(), []
+
+    async def serve() -> None:
+        async with providers.serving(handler) as running:
+            urls.append(running.url)
+            started.set()
+            await _told(running.asked, asked, over)
+            await _told(running.hung_up, hung_up, over)
+            await over.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield urls[0], asked, hung_up
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+        loop.close()
+
+
+async def _told(event: asyncio.Event, told: threading.Event, over: asyncio.Event) -> None:
+    """Pass the event on to another thread, unless it is over before."""
+    first = {asyncio.ensure_future(one.wait()) for one in (event, over)}
+    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+    for one in first:
+        one.cancel()
+    if event.is_set():
+        told.set()
