@@ -53,16 +53,18 @@ def _machine(settings: Settings) -> Iterator[Check]:
 
 
 def _model(settings: Settings) -> Iterator[Check]:
-    from retrieval.factory import build_embedder  # noqa: PLC0415 - loads the model
+    from retrieval.factory import build_embedder  # noqa: PLC0415 - with what it needs
 
     try:
         embedder = build_embedder(settings)
+        ok = embedder.embed_query("test").shape == (embedder.dim,)
+        finding = f"{embedder.id} ({embedder.precision})"
     except (FootnoteError, ImportError) as error:
         yield Check(
             name="model", ok=False, finding=str(error), remedy="Run `make setup`, which converts the model once."
         )
     else:
-        yield Check(name="model", ok=embedder.embed_query("test").shape == (embedder.dim,), finding=embedder.id)
+        yield Check(name="model", ok=ok, finding=finding)
 
 
 def _installation(options: Globals) -> Iterator[Check]:

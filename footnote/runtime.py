@@ -5,16 +5,17 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 
 import structlog
 
 from api.services import Health, Services
-from core.blobs import DirectoryBlobs
+from core.blobs import BlobStore, open_blobs, place_of_blobs
 from core.db.blobs import sample_of_blobs
 from core.db.directory import add_tenant, add_user, list_tenants, list_users
 from core.db.holding import held
+from core.db.index_audits import reclaim_audits
 from core.db.index_tasks import reclaim_tasks
 from core.db.keys import authenticate, create_key, list_keys, revoke_key
 from core.db.releases import ensure_live_release, live_release
@@ -30,10 +31,13 @@ from footnote.datadir import DataDirectory
 from footnote.supervisor import WorkerSupervisor
 from generation.factory import build_answering
 from generation.prompts import PROMPT_VERSION
+from ingestion.auditing import Auditor
 from ingestion.chunking import chunker_version
 from ingestion.indexing import IndexLoop
 from ingestion.parsing import PARSER_VERSION
+from ingestion.rebuilding import check_index_at_start
 from ingestion.sandbox import PageSandbox, ParserLimits
+from ingestion.sweeping import CopiesSweep
 from retrieval.factory import (
     build_embedder,
     build_reranker,
@@ -82,11 +86,15 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         distributed = settings.broker_url is not None
         stack.enter_context(held(database, alone=not distributed))
         database.upgrade()
-        blobs = DirectoryBlobs(settings.blobs or directory.blobs)
-        _check_files(database, blobs, settings.blobs or directory.path)
+        blobs = open_blobs(settings, directory.path)
+        _check_files(database, blobs, place_of_blobs(settings, directory.path))
         blobs.sweep()
+        copies = CopiesSweep(directory.path, max_bytes=settings.s3_cache_bytes)
+        copies.start()
+        stack.callback(copies.stop)
         _ensure_owner(database, directory, alone=not distributed)
         embedder = build_embedder(settings)
+        embedder.embed_query("")  # Loaded now rather than under the first question.
         sparse = build_sparse(settings)
         chunker = chunker_version(
             max_tokens=settings.chunk_tokens, overlap_tokens=settings.chunk_overlap_tokens, tokenizer=embedder.id
@@ -96,6 +104,7 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
             if not distributed:
                 reclaim_all(session)
                 reclaim_tasks(session)
+                reclaim_audits(session)
             release = ensure_live_release(
                 session,
                 manifest.index_id,
@@ -105,6 +114,7 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
             _check_index(manifest.as_dict(), index_manifest_of(session, release.index_id), release.index_id)
         index = open_index(settings, directory.indexes, release.index_id, embedder.dim)
         stack.callback(index.close)
+        _compare(database, index, release.index_id, embedder.id)
         reranker = build_reranker(settings, embedder)
         search = build_search(
             settings, database=database, embedder=embedder, sparse=sparse, index=index, reranker=reranker
@@ -125,7 +135,11 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
             _relay(settings, database)
             if distributed
             else EmbeddedWork(
-                WorkerSupervisor(database=database, data=directory.path, log_path=directory.worker_log),
+                WorkerSupervisor(
+                    database=database,
+                    settings=settings.model_copy(update={"data": directory.path}),
+                    log_path=directory.worker_log,
+                ),
                 IndexLoop(
                     database=database,
                     collect=Intake(database=database, blobs=blobs, max_bytes=settings.max_upload_bytes).collect,
@@ -134,6 +148,15 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
                     embedder_id=embedder.id,
                     owner=f"index-{os.getpid()}",
                     index_id=release.index_id,
+                    audit=Auditor(
+                        database=database,
+                        index=index,
+                        index_id=release.index_id,
+                        embedder_id=embedder.id,
+                        has_file=blobs.has,
+                        owner=f"index-{os.getpid()}",
+                        hour=settings.audit_hour,
+                    ).step,
                 ),
             )
         )
@@ -149,6 +172,7 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
             wake=background.wake,
             health=lambda: _health(database, background),
             doctor=_doctor(settings, embedder.id, release.index_id, pages.active_layers),
+            distributed=distributed,
         )
         yield Runtime(
             settings=settings,
@@ -160,10 +184,19 @@ def open_runtime(settings: Settings) -> Iterator[Runtime]:
         )
 
 
-def _relay(settings: Settings, database: Database) -> Background:
-    from core.jobs import Relay, celery_app, sender  # noqa: PLC0415 - the embedded mode needs no Celery
+def _compare(database: Database, index: VectorIndex, index_id: IndexId, embedder_id: str) -> None:
+    """Have an index that was lost, or that is an older copy, filled again, before anybody is told what is in it."""
+    try:
+        check_index_at_start(database, index, index_id, embedder_id)
+    except FootnoteError as error:  # Questions that can be answered are answered; whoever writes the index looks again.
+        log.warning("index_not_compared", detail=error.detail)
 
-    return Relay(database, sender(celery_app(settings)))
+
+def _relay(settings: Settings, database: Database) -> Background:
+    from core.jobs import Relay, celery_app, ring_unless_many, sender  # noqa: PLC0415 - the embedded mode needs no Celery
+
+    app = celery_app(settings)
+    return Relay(database, sender(app), ring=partial(ring_unless_many, app, "index"))
 
 
 def _health(database: Database, background: Background) -> Health:
@@ -210,16 +243,16 @@ def _ensure_owner(database: Database, directory: DataDirectory, *, alone: bool) 
         directory.write_owner_key(secret)
 
 
-def _check_files(database: Database, blobs: DirectoryBlobs, folder: Path) -> None:
+def _check_files(database: Database, blobs: BlobStore, place: str) -> None:
     """Refuse a database whose files lie elsewhere: its documents would fail here, or be lost between two indexes.
 
     :raises Conflict: the database knows files, and none of those looked for is in this data directory.
     """
     with database.reading() as session:
         sample = sample_of_blobs(session)
-    if sample and not any(blobs.path(tenant, one) for tenant, one in sample):
+    if sample and not any(blobs.has(tenant, one) for tenant, one in sample):
         raise Conflict(
-            f"The database holds documents whose files are not in {folder}: it belongs to another data "
+            f"The database holds documents whose files are not in {place}: it belongs to another data "
             "directory. Nothing was changed. Name that directory with --data, restore its files from the backup, or "
             "set FOOTNOTE_DATABASE_URL to a database of its own."
         )

@@ -1,6 +1,7 @@
 """Runs the HTTP server over an open data directory: for good (`up`), or for the length of one command."""
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from footnote.listening import OrderlyServer, listen, url_of, when_started
 from footnote.runtime import Runtime, open_runtime
 
 START_SECONDS = 60.0
+SWITCH_SECONDS = 0.0005
 
 
 def serve(settings: Settings, host: str, port: int, *, started: Callable[[Runtime, str], None]) -> None:
@@ -33,6 +35,9 @@ def serve(settings: Settings, host: str, port: int, *, started: Callable[[Runtim
 def _serve(settings: Settings, url: str, listener: socket.socket, started: Callable[[Runtime, str], None]) -> None:
     with open_runtime(settings) as runtime:
         server = _server(runtime)
+        # A question gives the interpreter away some forty times, at each statement and each wait: beside a thread that
+        # computes, such as the one that fills the index, it would wait for 5 ms each time.
+        sys.setswitchinterval(SWITCH_SECONDS)
         runtime.directory.announce(url)
         try:
             when_started(server, lambda: started(runtime, url))

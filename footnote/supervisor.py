@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -13,6 +14,7 @@ import structlog
 from core.db.session import Database
 from core.db.stages import has_claimable, reclaim_owned
 from core.domain import StageName
+from core.settings import Settings, told_settings
 
 log = structlog.get_logger()
 
@@ -25,11 +27,14 @@ HEALTHY_SECONDS = 30.0  # A worker that lived so long did not die of its start.
 
 
 class WorkerSupervisor:
-    """Runs at most one worker child. It lives only while there is work, so an idle installation stays small."""
+    """Runs at most one worker child. It lives only while there is work, so an idle installation stays small.
 
-    def __init__(self, *, database: Database, data: Path, log_path: Path) -> None:
+    The child works with exactly these settings, whatever its environment and its working directory say.
+    """
+
+    def __init__(self, *, database: Database, settings: Settings, log_path: Path) -> None:
         self._database = database
-        self._data = data
+        self._settings = settings
         self._log_path = log_path
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -102,15 +107,16 @@ class WorkerSupervisor:
                     "-m",
                     "ingestion.worker",
                     "--data",
-                    str(self._data),
+                    str(self._settings.data),
                     "--parent",
                     str(os.getpid()),
                 ],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
             )
         self._child = child
+        self._tell(child)
         while child.poll() is None and not self._stopping.is_set():
             self._stopping.wait(0.05)
         if child.poll() is None:
@@ -124,6 +130,12 @@ class WorkerSupervisor:
         self._dead[f"worker-{child.pid}"] = not told
         self._reclaim()
         return code
+
+    def _tell(self, child: subprocess.Popen[bytes]) -> None:
+        """Give the child its settings: one line, much less than a pipe takes at once."""
+        if child.stdin is not None:
+            with suppress(BrokenPipeError), child.stdin as pipe:  # One that died at once need not be told.
+                pipe.write(told_settings(self._settings).encode() + b"\n")
 
     def _reclaim(self) -> None:
         """Free what dead workers held. That counts against it unless the worker was told to end."""

@@ -16,6 +16,7 @@ from core.intake import Intake, UploadRequest
 from core.settings import Settings
 from evaluation.ranking import mrr_at, ndcg_at, recall_at
 from footnote.bench.beir import Collection, load
+from footnote.bench.throwaway import thrown_away
 from footnote.runtime import OWNER, Runtime, open_runtime
 from retrieval.search import Stage
 
@@ -56,7 +57,7 @@ def bench_retrieval(folder: Path, settings: Settings, *, progress: Callable[[str
     collection = load(folder)
     with (
         tempfile.TemporaryDirectory(prefix="footnote-bench-") as data,
-        open_runtime(settings.model_copy(update={"data": Path(data), "database_url": None})) as runtime,
+        open_runtime(thrown_away(settings, Path(data))) as runtime,
     ):
         started = time.monotonic()
         _ingest(runtime, collection, progress)

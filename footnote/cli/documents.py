@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from footnote.cli import queues
 from footnote.cli.options import Globals, fail, global_options
 
 if TYPE_CHECKING:
@@ -84,9 +85,12 @@ def _unseen(_count: int) -> None:
 
 
 def _report(statuses: Sequence[dict[str, Any]]) -> Iterator[str]:
-    yield from (_line(status) for status in statuses if status["state"] != "searchable" or len(statuses) <= 20)  # noqa: PLR2004 - a screenful
+    few = len(statuses) <= 20  # noqa: PLR2004 - a screenful
+    yield from (_line(status) for status in statuses if few or status["state"] != "searchable" or status["pages_lost"])
     totals = Counter(status["state"] for status in statuses)
     yield ", ".join(click.style(f"{count} {state}", fg=COLOURS[state]) for state, count in sorted(totals.items()))
+    if lossy := sum(status["state"] == "searchable" and bool(status["pages_lost"]) for status in statuses):
+        yield click.style(f"Warning: {lossy} of the searchable ones lack pages that could not be read.", fg="yellow")
 
 
 def _line(status: dict[str, Any]) -> str:
@@ -97,9 +101,12 @@ def _line(status: dict[str, Any]) -> str:
     if status["chunks"]:
         facts.append(f"{status['chunks']} passages")
     if status["pages_lost"]:
-        facts.append(f"pages lost: {', '.join(map(str, status['pages_lost']))}")
+        lost = ", ".join(map(str, status["pages_lost"]))
+        facts.append(click.style(f"pages lost: {lost}", fg="yellow"))
     if status["reason"]:
         facts.append(f"{status['reason']}: {status['detail']}")
+    elif status["state"] in {"queued", "leased"} and status["detail"]:
+        facts.append(status["detail"])
     return f"{state} {status['name']}" + (f"  ({'; '.join(facts)})" if facts else "")
 
 
@@ -107,18 +114,35 @@ def _line(status: dict[str, Any]) -> str:
 @click.argument("document", required=False)
 @click.option("--source", help="Only documents of this source.")
 @click.option("--state", type=click.Choice(list(COLOURS)), help="Only documents in this state.")
+@click.option("--queues", "of_queues", is_flag=True, help="The queues instead: depth, age, rate, time left, failures.")
 @global_options
-def status(options: Globals, document: str | None, source: str | None, state: str | None) -> None:
+def status(
+    options: Globals,
+    document: str | None,
+    source: str | None,
+    state: str | None,
+    of_queues: bool,  # noqa: FBT001 - a flag
+) -> None:
     """Show what became of your documents, or of DOCUMENT (its id or name)."""
-    from footnote.uploading import listed, summary  # noqa: PLC0415 - draws the HTTP client
+    from footnote.uploading import OPEN, listed, summary  # noqa: PLC0415 - draws the HTTP client
 
+    if of_queues and (document or source or state):
+        raise click.UsageError("--queues shows all queues: name no document, source or state with it.")
+    line = None
     with options.connect() as client:
+        if of_queues:
+            answer = queues.read(client)
+            options.result(answer, queues.table(answer))
+            return
         if document is not None:
             found = [client.call("GET", f"/v1/documents/{resolve(client, document)}")]
         else:
             filters = {key: value for key, value in (("source", source), ("state", state)) if value}
             found = list(listed(client, **filters))
-    options.result(summary(found), "\n".join(_report(found)) if found else "No documents.")
+            if not options.json and any(one["state"] in OPEN for one in found):
+                line = queues.summary(client)
+    told = "\n".join(_report(found)) if found else "No documents."
+    options.result(summary(found), told if line is None else f"{told}\n{line}")
 
 
 @click.command()

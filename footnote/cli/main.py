@@ -17,6 +17,7 @@ _COMMANDS = {  # name: (module, function, help); the modules are imported only w
     "worker": ("worker", "worker", "Work for an API that has a broker: parse, embed, index, maintenance."),
     "ingest": ("documents", "ingest", "Take in files and folders, and wait until they can be searched."),
     "status": ("documents", "status", "Show what became of the documents, or of one."),
+    "deadletters": ("deadletters", "deadletters", "List, show and replay the documents that failed."),
     "delete": ("documents", "delete", "Delete a document everywhere."),
     "acl": ("access", "acl", "Show or change who may read a document or folder."),
     "user": ("directory", "user", "Users: add, list, remove, suspend, resume."),
@@ -26,6 +27,7 @@ _COMMANDS = {  # name: (module, function, help); the modules are imported only w
     "directory": ("directory", "directory", "Import users, groups and folder entries."),
     "search": ("ask", "search", "Find passages."),
     "ask": ("ask", "ask", "Ask a question; every sentence of the answer is cited."),
+    "audit": ("audit", "audit", "Compare index and catalogue both ways, and heal what differs."),
     "bench": ("bench", "bench", "Measure this installation."),
 }
 

@@ -41,8 +41,10 @@ def up(options: Globals, host: str, port: int) -> None:
 @global_options
 def doctor(options: Globals) -> None:
     """Check this installation: data directory, model, sandbox layers, and what to do about what is missing."""
-    from footnote.checkup import examine  # noqa: PLC0415 - only this command needs it
+    from core.observability import configure_logging  # noqa: PLC0415 - only this command needs it
+    from footnote.checkup import examine  # noqa: PLC0415 - the same
 
+    configure_logging("warning")  # What is found is printed; events would stand between.
     checks = examine(options)
     lines = []
     for check in checks:

@@ -5,18 +5,20 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import httpx
 
 from core.errors import FootnoteError
 from core.observability import configure_logging
 from footnote.topology.processes import Processes, Program
-from footnote.topology.servers import database_password, free_port, postgres, postgres_url, redis
+from footnote.topology.servers import database_password, free_port, postgres, postgres_url, rabbitmq, redis
 
+_BROKER_URLS = {"redis": "redis://127.0.0.1:{}/0", "rabbitmq": "amqp://guest:guest@127.0.0.1:{}//"}
 FOOTNOTE = (sys.executable, "-P", "-m", "footnote")
 
 
@@ -26,7 +28,7 @@ class Ports:
 
     api: int
     postgres: int
-    redis: int
+    broker: int
     index: int
 
 
@@ -52,7 +54,13 @@ class Installation:
 
 @contextmanager
 def distributed(
-    folder: Path, *, port: int = 0, durable: bool = True, parse_workers: int = 2, **settings: str
+    folder: Path,
+    *,
+    port: int = 0,
+    durable: bool = True,
+    parse_workers: int = 2,
+    broker: Literal["redis", "rabbitmq"] = "redis",
+    **settings: str,
 ) -> Iterator[Installation]:
     """Start everything in the folder, keep it running, and end it with the block.
 
@@ -62,12 +70,12 @@ def distributed(
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    ports = Ports(api=port or free_port(), postgres=free_port(), redis=free_port(), index=free_port())
+    ports = Ports(api=port or free_port(), postgres=free_port(), broker=free_port(), index=free_port())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FOOTNOTE_")}
     environment |= {name: os.environ[name] for name in ("FOOTNOTE_CACHE",) if name in os.environ}
     environment |= {
         "FOOTNOTE_DATABASE_URL": postgres_url(ports.postgres, database_password(folder / "postgres.password")),
-        "FOOTNOTE_BROKER_URL": f"redis://127.0.0.1:{ports.redis}/0",
+        "FOOTNOTE_BROKER_URL": _BROKER_URLS[broker].format(ports.broker),
         "FOOTNOTE_QDRANT_URL": f"http://127.0.0.1:{ports.index}",
         "FOOTNOTE_BLOBS": str(folder / "blobs"),
         "FOOTNOTE_EMBED_THREADS": "1",
@@ -77,7 +85,8 @@ def distributed(
     try:
         password = database_password(folder / "postgres.password")
         processes.start(postgres(folder / "postgres", ports.postgres, password=password, durable=durable))
-        processes.start(redis(folder / "redis", ports.redis, durable=durable))
+        for program in _broker(broker, folder / broker, ports.broker, durable=durable):
+            processes.start(program)
         processes.start(_ours("index", ["index", "--port", str(ports.index)], folder, environment, port=ports.index))
         processes.start(_ours("api", ["up", "--port", str(ports.api)], folder, environment, port=ports.api))
         for number in range(1, parse_workers + 1):
@@ -88,6 +97,10 @@ def distributed(
         yield Installation(processes=processes, folder=folder, ports=ports, environment=environment)
     finally:
         processes.stop()
+
+
+def _broker(kind: Literal["redis", "rabbitmq"], folder: Path, port: int, *, durable: bool) -> Sequence[Program]:
+    return rabbitmq(folder, port) if kind == "rabbitmq" else [redis(folder, port, durable=durable)]
 
 
 def _ours(

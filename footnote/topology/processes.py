@@ -146,11 +146,19 @@ class Processes:
                 log.warning("process_died", name=running.program.name, code=process.returncode)
                 if now - running.started > HEALTHY_SECONDS:
                     running.back_off = FIRST_BACK_OFF_SECONDS
-                running.next_start, running.started = now + running.back_off, 0.0
-                running.back_off = min(2 * running.back_off, LONGEST_BACK_OFF_SECONDS)
-                running.restarts += 1
+                _back_off(running, now)
                 return
-            running.process, running.started = _spawn(running.program), now
+            try:
+                running.process, running.started = _spawn(running.program), now
+            except Exception as error:  # Were this thread to end, the kernel would end all that it has started.
+                log.warning("process_not_started", name=running.program.name, exc_info=error)
+                _back_off(running, now)
+
+
+def _back_off(running: _Running, now: float) -> None:
+    running.next_start, running.started = now + running.back_off, 0.0
+    running.back_off = min(2 * running.back_off, LONGEST_BACK_OFF_SECONDS)
+    running.restarts += 1
 
 
 def _spawn(program: Program) -> subprocess.Popen[bytes]:

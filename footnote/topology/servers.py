@@ -1,7 +1,9 @@
-"""PostgreSQL and Redis of one's own, from the binaries of this machine, on free ports of the loopback."""
+"""PostgreSQL, Redis and RabbitMQ of one's own, from the binaries of this machine, on free ports of the loopback."""
 
+import errno
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
@@ -16,9 +18,19 @@ DATABASE = "footnote"
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """Return a port of the loopback that nobody listens on now.
+
+    Not one of those that the system gives to connections (from 32768 on, where Linux' own setting holds): while a
+    program is down, one of the clients that look for it would sooner or later be given its port, and keep it.
+    """
+    for port in random.sample(range(20_000, 32_768), k=200):
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise Unavailable("Of 200 ports of the loopback none is free.")
 
 
 def listens(port: int) -> bool:
@@ -119,6 +131,56 @@ def redis(folder: Path, port: int, *, durable: bool = True) -> Program:
         log=folder / "log",
         ready=lambda: listens(port),
     )
+
+
+def rabbitmq(folder: Path, port: int) -> tuple[Program, Program]:
+    """Return what RabbitMQ finds its nodes by, and RabbitMQ with its files in the folder, to be started in this order.
+
+    Both run as we do, and end with us: left to itself, RabbitMQ would leave a name server behind that outlives it.
+
+    :raises Unavailable: RabbitMQ is not installed.
+    """
+    binary, names = rabbitmq_binary(), shutil.which("epmd")
+    if binary is None or names is None:
+        raise Unavailable("RabbitMQ is not installed (Debian: apt-get install rabbitmq-server).")
+    folder.mkdir(parents=True, exist_ok=True)
+    names_port = free_port()
+    (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\nlog.console.level = warning\n")
+    (folder / "plugins").write_text("[].")
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "LANG": "C.UTF-8",
+        "HOME": str(folder),  # of its cookie
+        "ERL_EPMD_PORT": str(names_port),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_ALLOW_INPUT": "1",  # The start script becomes the server: one process, which signals reach.
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-noinput",
+        "RABBITMQ_NODENAME": f"footnote-{port}@localhost",
+        "RABBITMQ_DIST_PORT": str(free_port()),
+        "RABBITMQ_CONF_ENV_FILE": os.devnull,
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+        "RABBITMQ_LOG_BASE": str(folder),
+        "RABBITMQ_LOGS": "-",
+    }
+    name_server = Program(
+        name="epmd",
+        command=[names, "-port", str(names_port), "-address", "127.0.0.1"],
+        environment=environment,
+        log=folder / "epmd.log",
+        ready=lambda: listens(names_port),
+    )
+    server = Program(
+        name="rabbitmq", command=[binary], environment=environment, log=folder / "log", ready=lambda: listens(port)
+    )
+    return name_server, server
+
+
+def rabbitmq_binary() -> str | None:
+    """Return the script that starts RabbitMQ as whoever calls it; None where it is not installed."""
+    # Debian's one on the path becomes another user first.
+    return shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ.get('PATH', '')}")
 
 
 def _database_exists(binaries: Path, port: int, password: str) -> bool:

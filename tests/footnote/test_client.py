@@ -130,6 +130,7 @@ def test_a_command_speaks_to_the_server_that_holds_the_directory(branch: Branch,
             assert client.call("GET", "/v1/admin/users")["users"]
 
 
+@pytest.mark.slow
 def test_a_holder_that_is_still_starting_is_waited_for(branch: Branch, url: str, tmp_path: Path) -> None:
     directory = _directory(branch, tmp_path)
     with directory.held():
@@ -170,6 +171,7 @@ def test_a_command_follows_to_the_server_that_took_the_others_place(branch: Bran
             assert client.url == second
 
 
+@pytest.mark.slow
 def test_many_threads_follow_together(branch: Branch) -> None:
     located: list[str] = []
     with served(branch) as second:

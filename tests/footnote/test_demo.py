@@ -10,6 +10,7 @@ import pytest
 from core.errors import Unavailable
 from footnote.datadir import DataDirectory
 from footnote.demo import RESTRICTED_QUESTION, SAMPLES, stop
+from footnote.topology.servers import free_port
 from tests.e2e.conftest import clean_environment, footnote, footnote_json
 
 SMALL = clean_environment(FOOTNOTE_EMBEDDER="hashing:64", FOOTNOTE_RERANKER="none")
@@ -24,11 +25,6 @@ def _demo(data: Path, *arguments: str, environment: dict[str, str] = SMALL) -> s
         env=environment,
         timeout=120,
     )
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def test_stopping_where_nothing_runs_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +59,7 @@ def test_a_server_that_does_not_stop_is_told(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.slow
 def test_the_demonstration_answers_stays_up_is_reused_and_stops(tmp_path: Path) -> None:
-    data, port = tmp_path / "data", _free_port()
+    data, port = tmp_path / "data", free_port()
     questions = [line for line in (SAMPLES / "demo_questions.txt").read_text().splitlines() if line.strip()]
     try:
         first = _demo(data, "--port", str(port), environment=clean_environment())
@@ -97,7 +93,7 @@ def test_the_directory_of_somebody_who_works_here_is_left_alone(tmp_path: Path) 
     data = tmp_path / "data"
     assert footnote("user", "add", "zoe", data=data).returncode == 0
     try:
-        assert _demo(data, "--port", str(_free_port())).returncode == 0
+        assert _demo(data, "--port", str(free_port())).returncode == 0
         users = footnote_json("user", "list", data=data)["users"]
     finally:
         _demo(data, "--stop")

@@ -129,6 +129,7 @@ def test_a_secret_that_leaked_opens_nothing_once_its_file_is_deleted(data: Path)
     assert usable == {(OWNER, "owner"), (OWNER, "laptop"), ("ann", "owner")}
 
 
+@pytest.mark.slow
 def test_a_directory_is_held_by_one_and_free_after_any_end(data: Path) -> None:
     with open_runtime(Settings(data=data)), pytest.raises(DataDirectoryInUse), open_runtime(Settings(data=data)):
         pass
@@ -157,6 +158,7 @@ def test_documents_are_never_served_with_another_model(data: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_an_empty_directory_takes_any_model(data: Path) -> None:
     for embedder in ("hashing:32", "hashing:64"):
         with open_runtime(Settings(data=data, embedder=embedder)) as runtime:
@@ -192,7 +194,7 @@ def test_a_right_that_a_killed_process_was_writing_into_the_index_is_written_at_
             with runtime.database.reading() as session:
                 return open_tasks(session, DEFAULT_TENANT, [task.document]) == 0
 
-        _wait_for(written, 5)
+        _wait_for(written)
 
 
 @pytest.mark.slow

@@ -82,6 +82,7 @@ def test_a_server_is_announced_while_it_answers_and_not_after(settings: Settings
     assert "http-server" not in {thread.name for thread in threading.enumerate()}
 
 
+@pytest.mark.slow
 def test_a_directory_is_served_by_one(settings: Settings) -> None:
     with serving(settings), pytest.raises(DataDirectoryInUse), serving(settings):
         pass

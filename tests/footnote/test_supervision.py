@@ -9,6 +9,7 @@ import pytest
 import footnote.supervisor
 from core.db.session import Database
 from core.errors import Unavailable
+from core.settings import Settings
 from footnote.supervisor import MOST_LOG_BYTES, WorkerSupervisor
 
 
@@ -23,7 +24,9 @@ def test_it_goes_on_when_the_database_does_not_answer(
 
     monkeypatch.setattr(footnote.supervisor, "has_claimable", fail)
     monkeypatch.setattr(footnote.supervisor, "FIRST_BACK_OFF_SECONDS", 0.01)
-    supervisor = WorkerSupervisor(database=sqlite_database, data=tmp_path, log_path=tmp_path / "worker.log")
+    supervisor = WorkerSupervisor(
+        database=sqlite_database, settings=Settings(data=tmp_path), log_path=tmp_path / "worker.log"
+    )
     assert not supervisor.alive
     supervisor.start()
     for _ in range(3):
@@ -40,7 +43,7 @@ def test_a_large_log_is_put_aside_at_the_next_start(
     with log.open("wb") as file:
         file.truncate(MOST_LOG_BYTES + 1)
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    supervisor = WorkerSupervisor(database=sqlite_database, data=tmp_path, log_path=log)
+    supervisor = WorkerSupervisor(database=sqlite_database, settings=Settings(data=tmp_path), log_path=log)
 
     assert supervisor._run_worker() != 0
 

@@ -19,6 +19,7 @@ from core.db import stages
 from core.db.session import Database, sqlite_url
 from core.domain import DocumentState, StageName
 from core.ids import DocumentId
+from core.settings import Settings
 from footnote.supervisor import WorkerSupervisor
 from tests.ingestion.works import Works, story
 
@@ -44,7 +45,7 @@ def works(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @contextmanager
 def _supervised(works: Works) -> Iterator[WorkerSupervisor]:
     log_path = works.folder / "worker.log"
-    supervisor = WorkerSupervisor(database=works.database, data=works.folder, log_path=log_path)
+    supervisor = WorkerSupervisor(database=works.database, settings=Settings(data=works.folder), log_path=log_path)
     supervisor.start()
     try:
         yield supervisor
@@ -131,7 +132,9 @@ def test_what_a_worker_leaves_behind_is_free_at_once_and_an_attempt_only_where_i
 ) -> None:
     document = works.upload(story("tea"))
     monkeypatch.setattr(sys, "executable", program)
-    supervisor = WorkerSupervisor(database=works.database, data=works.folder, log_path=works.folder / "log")
+    supervisor = WorkerSupervisor(
+        database=works.database, settings=Settings(data=works.folder), log_path=works.folder / "log"
+    )
     start = subprocess.Popen
 
     def claiming(arguments: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401 - passed through

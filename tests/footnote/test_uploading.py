@@ -61,6 +61,7 @@ def test_files_are_followed_to_their_end_and_counted(footnote: CommandLine, tmp_
     assert sum(advanced.told) == len(files)
 
 
+@pytest.mark.slow
 def test_many_files_are_followed_by_pages(
     footnote: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ import pytest
 from tests.footnote.served import CommandLine
 from tests.ingestion.works import story
 
+pytestmark = pytest.mark.slow  # each against a real installation
+
 
 def test_bare_it_shows_own_inherited_and_effective_entries(footnote: CommandLine) -> None:
     document = footnote.take_in(story("tea"), "tea.txt")

@@ -6,6 +6,8 @@ from generation.providers.scripted import ScriptedModel
 from tests.footnote.served import CommandLine
 from tests.ingestion.works import story
 
+pytestmark = pytest.mark.slow  # each against a real installation
+
 HIT = {
     "document",
     "name",

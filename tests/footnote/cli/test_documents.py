@@ -9,6 +9,8 @@ import pytest
 from tests.footnote.served import CommandLine
 from tests.ingestion.works import story
 
+pytestmark = pytest.mark.slow  # each against a real installation
+
 KEYS = {
     "document",
     "name",
@@ -308,3 +310,20 @@ def test_a_deleted_document_is_gone_at_once_and_its_receipt_says_so(footnote: Co
     (status,) = footnote.json("status", document)["documents"]
     assert (status["state"], status["searchable_version"]) == ("deleted", None)
     assert footnote("status", "tea.txt").code == 1
+
+
+def test_a_document_with_pages_lost_is_searchable_with_a_warning_however_many_there_are(
+    footnote: CommandLine, tmp_path: Path
+) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(25):
+        (folder / f"{number}.txt").write_text(story(f"topic {number}"))
+    (folder / "scan.txt").write_text("lossy " + story("scans"))
+
+    for done in (footnote("ingest", str(folder)), footnote("status")):
+        assert done.code == 0
+        lines = done.out.splitlines()
+        assert [line for line in lines if "scan.txt" in line and "pages lost: 2" in line]
+        assert not [line for line in lines if "7.txt" in line]
+        assert lines[-1].startswith("Warning: 1 of the searchable ones")

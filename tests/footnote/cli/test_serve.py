@@ -14,6 +14,7 @@ from footnote.datadir import DataDirectory
 from tests.e2e.conftest import FOOTNOTE, clean_environment
 from tests.footnote.served import CommandLine
 from tests.ingestion.works import story
+from tests.processes import end_with_the_tests
 
 SMALL = clean_environment(FOOTNOTE_EMBEDDER="hashing:32", FOOTNOTE_RERANKER="none")
 SECONDS = 60.0
@@ -36,6 +37,7 @@ def _up(data: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         text=True,
         env=SMALL | {"PYTHONUNBUFFERED": "1"},
         cwd=data.parent,
+        preexec_fn=end_with_the_tests,  # noqa: PLW1509 - it calls the kernel alone
     ) as process:
         try:
             deadline = time.monotonic() + SECONDS
@@ -153,10 +155,16 @@ def test_commands_at_the_same_time_on_a_directory_without_a_server_all_succeed(t
             stderr=subprocess.PIPE,
             text=True,
             env=SMALL,
+            preexec_fn=end_with_the_tests,  # noqa: PLW1509 - it calls the kernel alone
         )
         for command in commands
     ]
-    outcomes = [(*process.communicate(timeout=2 * SECONDS), process.returncode) for process in running]
+    try:
+        outcomes = [(*process.communicate(timeout=2 * SECONDS), process.returncode) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
     for out, told, code in outcomes:
         assert code == 0, out + told
@@ -175,21 +183,28 @@ def test_a_command_survives_the_death_of_the_server_it_speaks_to(tmp_path: Path)
     folder.mkdir()
     for number in range(20):
         (folder / f"{number}.txt").write_text(story(f"topic {number}"))
-    with _up(data) as server:
-        ingesting = subprocess.Popen(
-            [*FOOTNOTE, "ingest", str(folder), "--data", str(data), "--json"],
+    command = [*FOOTNOTE, "ingest", str(folder), "--data", str(data), "--json"]
+    with (
+        _up(data) as server,
+        subprocess.Popen(
+            command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=SMALL,
-        )
-        deadline = time.monotonic() + SECONDS
-        while not any((data / "blobs").glob("default/*/*")):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        server.kill()
-        server.wait()
-        out, told = ingesting.communicate(timeout=SECONDS)
+            preexec_fn=end_with_the_tests,  # noqa: PLW1509 - it calls the kernel alone
+        ) as ingesting,
+    ):
+        try:
+            deadline = time.monotonic() + SECONDS
+            while not any((data / "blobs").glob("default/*/*")):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            server.kill()
+            server.wait()
+            out, told = ingesting.communicate(timeout=2 * SECONDS)
+        finally:
+            ingesting.kill()
 
     assert ingesting.returncode == 0, out + told
     assert json.loads(out)["totals"] == {"searchable": 20}
