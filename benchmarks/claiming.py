@@ -18,6 +18,7 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from benchmarks.postgres import create_database, postgres_server
+from core.db.queues import queues
 from core.db.session import Database
 from core.db.stages import ClaimedStage, Finished, backlog, claim, finish_many, has_claimable, has_open, reclaim_owned
 from core.domain import StageName
@@ -131,6 +132,7 @@ def _round(database: Database) -> dict[str, float]:
     timed("has_open", lambda session: has_open(session, [StageName.PARSE]))
     timed("reclaim_owned", lambda session: reclaim_owned(session, "nobody"))
     timed("backlog", backlog)
+    timed("queues", queues)
     _put_back(database, claimed)
     return taken
 

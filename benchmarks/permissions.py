@@ -178,7 +178,7 @@ def _exact_reference(runtime: Runtime) -> HybridSearch:
     embedder, sparse = build_embedder(runtime.settings), build_sparse(runtime.settings)
     index = MemoryIndex()
     seen: dict[tuple[Any, Any], None] = dict.fromkeys(
-        (document, version) for _, document, version, _ in runtime.index.scan()
+        (stored.document, stored.version) for stored in runtime.index.stored()
     )
     with runtime.database.reading() as session:
         access = effective_of(session, DEFAULT_TENANT, [document for document, _ in seen])

@@ -24,14 +24,9 @@ class Served:
 
     data: Path
     url: str
-    key: str
     pid: int
     ready_seconds: float
     client: Client
-
-    def reading_as(self, principals: str) -> Client:
-        """Return a client that reads as these principals."""
-        return Client(self.url, self.key, read_as=principals)
 
 
 def data_set(name: str) -> Path:
@@ -77,7 +72,7 @@ def served(data: Path | None = None, **settings: str) -> Iterator[Served]:
         client = Client(url, key)
         client.wait_until_ready()
         ready = time.monotonic() - started
-        yield Served(data=data, url=url, key=key, pid=process.pid, ready_seconds=ready, client=client)
+        yield Served(data=data, url=url, pid=process.pid, ready_seconds=ready, client=client)
         client.close()
     finally:
         process.terminate()

@@ -49,37 +49,38 @@ def _serve(data: Path, collection: Collection) -> dict[str, Any]:
     first, second, third = (queries[start : start + QUERIES] for start in range(0, 3 * QUERIES, QUERIES))
     with served(data) as server:
         figures["ready_seconds"] = round(server.ready_seconds, 2)
-        figures["ingest_seconds"], figures["passages"] = _load(server, collection.rows)
-        figures["search_reranked_ms"] = _percentiles(first, lambda query: _search(server, query))
-        figures["first_delta_ms"] = _percentiles(second, lambda query: _first_delta(server, query))
+        figures["ingest_seconds"], figures["passages"] = load_corpus(server, collection.rows)
+        figures["search_reranked_ms"] = percentiles(first, lambda query: search(server, query))
+        figures["first_delta_ms"] = percentiles(second, lambda query: first_delta(server, query))
         time.sleep(IDLE_SECONDS)
         figures["idle_pss_mb"] = round(_pss(server.pid) / 1e6)
     with served(data, RERANKER="none") as server:
         figures["ready_again_seconds"] = round(server.ready_seconds, 2)
-        figures["search_not_reranked_ms"] = _percentiles(third, lambda query: _search(server, query))
+        figures["search_not_reranked_ms"] = percentiles(third, lambda query: search(server, query))
     return figures
 
 
-def _load(server: Served, rows: Sequence[Any]) -> tuple[float, int]:
+def load_corpus(server: Served, rows: Sequence[Any]) -> tuple[float, int]:
     """Put the corpus in beside the server (the same use case as an upload) and wait until it is searchable."""
     started = time.monotonic()
-    if _totals(server) != {"searchable": len(rows)}:
+    if totals(server) != {"searchable": len(rows)}:
         database = Database(sqlite_url(server.data))
         intake = Intake(database=database, blobs=DirectoryBlobs(server.data / "blobs"), max_bytes=10**9)
         for row in rows:
             request = UploadRequest(name=row.id, source="speed", allow=[EVERYONE])
             intake.upload(OWNER, request, row.as_html())
         database.close()
-    while (totals := _totals(server)) != {"searchable": len(rows)}:
-        if totals.get("failed"):
-            sys.exit(f"documents failed: {totals}")
+    while (states := totals(server)) != {"searchable": len(rows)}:
+        if states.get("failed"):
+            sys.exit(f"documents failed: {states}")
         time.sleep(0.5)
     return round(time.monotonic() - started, 1), _passages(server.data)
 
 
-def _totals(server: Served) -> dict[str, int]:
-    totals: dict[str, int] = server.client.call("GET", "/v1/documents", params={"limit": 1})["totals"]
-    return totals
+def totals(server: Served) -> dict[str, int]:
+    """Return how many documents are in each state."""
+    states: dict[str, int] = server.client.call("GET", "/v1/documents", params={"limit": 1})["totals"]
+    return states
 
 
 def _passages(data: Path) -> int:
@@ -94,20 +95,23 @@ def _passages(data: Path) -> int:
     return count
 
 
-def _percentiles(queries: Sequence[str], measure: Callable[[str], float]) -> dict[str, float]:
+def percentiles(queries: Sequence[str], measure: Callable[[str], float]) -> dict[str, float]:
+    """Return p50, p95 and p99 of what `measure` gives, in seconds, as milliseconds; the first queries warm up."""
     for query in queries[:WARM]:
         measure(query)
     taken = [measure(query) * 1000 for query in queries[WARM:]]
     return {name: round(float(np.percentile(taken, q)), 1) for name, q in (("p50", 50), ("p95", 95), ("p99", 99))}
 
 
-def _search(server: Served, query: str) -> float:
+def search(server: Served, query: str) -> float:
+    """Return the seconds of one search."""
     started = time.perf_counter()
     server.client.call("POST", "/v1/search", json={"query": query, "limit": 10})
     return time.perf_counter() - started
 
 
-def _first_delta(server: Served, query: str) -> float:
+def first_delta(server: Served, query: str) -> float:
+    """Return the seconds until the first words of an answer, of all of it where it has none."""
     started = time.perf_counter()
     seconds = None
     for event in events(server.client, {"question": query}):
