@@ -1,16 +1,14 @@
 """What tests share: real databases, made by the real migrations, one per test."""
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,12 @@ from core.db import tables  # noqa: F401 - fills the metadata
 from core.db.base import Base
 from core.db.session import Database, sqlite_url
 from core.errors import FootnoteError
+from footnote.topology.servers import free_port
+from tests.object_store import Swift
+from tests.object_store import missing as missing_swift
+from tests.processes import end_with_the_tests, ended
+
+NAMED_POSTGRES = os.environ.get("FOOTNOTE_TEST_POSTGRES_URL")  # As postgresql+psycopg://user:password@host:5432
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +59,10 @@ def sqlite_database(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """URL of a PostgreSQL server of this test process alone, without the database name."""
+    """URL, without a database's name, of a PostgreSQL server of this test process alone, or of the one named to us."""
+    if NAMED_POSTGRES:
+        yield NAMED_POSTGRES.rstrip("/")
+        return
     binaries = _postgres_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
@@ -73,9 +80,7 @@ def postgres_server() -> Iterator[str]:
         cwd=folder,
         env=environment,
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     speed = ["fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_buffers=32MB", "autovacuum=off"]
     options = ["listen_addresses=127.0.0.1", f"port={port}", f"unix_socket_directories={folder}", *speed]
     with (folder / "log").open("wb") as log:
@@ -87,7 +92,7 @@ def postgres_server() -> Iterator[str]:
             cwd=folder,
             env=environment,
             start_new_session=True,  # Ctrl-C ends the tests, and they end the server.
-            preexec_fn=_end_with_the_tests,  # noqa: PLW1509 - nothing else runs in this process yet that could lock
+            preexec_fn=partial(end_with_the_tests, signal.SIGQUIT),  # noqa: PLW1509 - it calls the kernel alone
         )
     try:
         url = f"postgresql://footnote@127.0.0.1:{port}"
@@ -95,14 +100,17 @@ def postgres_server() -> Iterator[str]:
         yield url
     finally:
         server.send_signal(signal.SIGQUIT)  # at once: nothing in it is kept
-        server.wait(30)
+        ended(server)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def postgres_url(postgres_server: str) -> str:
-    _administer(postgres_server, "CREATE DATABASE footnote")
-    return f"{postgres_server}/footnote"
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    name = f"footnote_test_{os.getpid()}"
+    _administer(postgres_server, f"CREATE DATABASE {name}")
+    yield f"{postgres_server}/{name}"
+    if NAMED_POSTGRES:  # Our own goes with all that is in it.
+        _administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -114,7 +122,8 @@ def postgres_database(postgres_url: str) -> Iterator[Database]:
         database.upgrade()
         with database.transaction() as session:
             for table in reversed(Base.metadata.sorted_tables):
-                session.execute(table.delete())
+                if table.name != "secrets":  # made by the migration
+                    session.execute(table.delete())
     except (FootnoteError, SQLAlchemyError):  # a test that failed left a schema behind that is not ours
         with database.transaction() as session:
             session.execute(text("DROP SCHEMA public CASCADE"))
@@ -122,6 +131,19 @@ def postgres_database(postgres_url: str) -> Iterator[Database]:
         database.upgrade()
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    """An S3 service of this test process alone. Tests that use it are marked slow, and leave it running as it was."""
+    reason = missing_swift()
+    if reason is not None:
+        pytest.skip(reason)
+    server = Swift(tmp_path_factory.mktemp("swift") / "server")
+    try:
+        yield server.start()
+    finally:
+        server.end()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
@@ -153,13 +175,6 @@ def _unprivileged_user() -> str | None:
         if name in names:
             return name
     pytest.skip("running as root, and there is no unprivileged user to run PostgreSQL as")
-
-
-def _end_with_the_tests() -> None:
-    """Have Linux end this process when the tests are killed and cannot do it."""
-    if sys.platform == "linux":
-        parent_death_signal = 1
-        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGQUIT)
 
 
 def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

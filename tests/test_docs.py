@@ -21,14 +21,21 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 API = ROOT / "docs" / "api.md"
 
 # Environment variables of the tests and benchmarks, which are no settings of the program.
-OF_TESTS = {"FOOTNOTE_SHARED", "FOOTNOTE_TEST_QDRANT_URL"}
+OF_TESTS = {
+    "FOOTNOTE_CPU_EMBEDDERS",
+    "FOOTNOTE_SHARED",
+    "FOOTNOTE_TEST_POSTGRES_URL",
+    "FOOTNOTE_TEST_QDRANT_URL",
+    "FOOTNOTE_TARGET",
+    "FOOTNOTE_PUBLISH",
+}
 
 FENCED = re.compile(r"^```[a-z]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 COMMAND = re.compile(r"(?:FOOTNOTE_\w+=\S+ )*(?:\S*/)?footnote (.+)")
 ROUTE = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^\s`?]*)[^`\n]*`")
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
-SETTING = re.compile(r"\bFOOTNOTE_[A-Z_]*")
+SETTING = re.compile(r"\bFOOTNOTE_[A-Z0-9_]*")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
@@ -67,7 +74,7 @@ def check_command(arguments: str, *, whole: bool) -> None:
                 raise UndocumentedError(f"footnote {arguments}: {rest} is too much")
             return
         if not rest:
-            if whole:
+            if whole and not command.invoke_without_command:
                 raise UndocumentedError(f"footnote {arguments}: a command is missing")
             return
         found = command.get_command(context, rest[0])

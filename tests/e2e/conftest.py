@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,19 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.processes import end_with_the_tests, ended
+
 FOOTNOTE = [sys.executable, "-P", "-m", "footnote"]
 SAMPLES = Path(__file__).parents[2] / "samples"
 START_SECONDS = 60.0
+NEEDS_SERVERS = [  # Of a module that starts the distributed mode.
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis is not installed (Debian: redis-server)"),
+    pytest.mark.skipif(
+        not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")) and shutil.which("initdb") is None,
+        reason="PostgreSQL is not installed (Debian: postgresql)",
+    ),
+]
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
@@ -46,6 +57,7 @@ class Server:
                 stderr=log,
                 env=self.environment,
                 cwd=self.data,
+                preexec_fn=end_with_the_tests,  # noqa: PLW1509 - it calls the kernel alone
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._ready():
@@ -76,10 +88,10 @@ class Server:
         self.process.wait()
 
     def stop(self) -> None:
+        self.http.close()
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(20)
-        self.http.close()
+            ended(self.process)
 
     def worker_pids(self) -> list[int]:
         """Return the process ids of the living worker children."""

@@ -1,20 +1,11 @@
 """Everything is killed, stalled, wiped and filled while documents come in: a short run of `make chaos`."""
 
-import shutil
-from pathlib import Path
-
 import pytest
 
 from benchmarks.chaos.run import chaos
+from tests.e2e.conftest import NEEDS_SERVERS
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis is not installed (Debian: redis-server)"),
-    pytest.mark.skipif(
-        not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")) and shutil.which("initdb") is None,
-        reason="PostgreSQL is not installed (Debian: postgresql)",
-    ),
-]
+pytestmark = [*NEEDS_SERVERS, pytest.mark.timeout(480)]
 
 
 def test_whatever_happens_every_accepted_document_is_searchable_or_failed_with_a_reason() -> None:
