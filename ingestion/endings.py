@@ -1,6 +1,6 @@
 """How the attempt at a stage ends when it is not done: failed with a reason, queued for later, or taken by another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -56,6 +56,13 @@ class Endings:
         finally:
             if ends:
                 self._held.remove(stage)
+
+    def but_worn_out(self, stages: Sequence[ClaimedStage], detail: str) -> list[ClaimedStage]:
+        """Return the stages to be worked at. The others are failed: whoever held one so often died each time."""
+        for stage in stages:
+            if stage.attempt > MOST_ATTEMPTS:  # Whatever else went wrong would have ended it before.
+                self.fail(stage, Reason.INTERNAL, detail)
+        return [stage for stage in stages if stage.attempt <= MOST_ATTEMPTS]
 
     def fail(
         self, stage: ClaimedStage, reason: Reason, detail: str, *, page: int | None = None, excerpt: str | None = None

@@ -14,15 +14,13 @@ from core.db.access import effective_of
 from core.db.chunks import chunks_of, count_chunks, embeddings_of
 from core.db.flipping import leave_index, make_current
 from core.db.index_tasks import has_due_task
-from core.db.redoing import MOST_REDONE, redo_input
 from core.db.session import Database
-from core.db.stages import ClaimedStage, asked_delay, claim, fail, has_claimable, retry_later
+from core.db.stages import ClaimedStage, asked_delay, claim, has_claimable
 from core.db.wakeups import drain
 from core.domain import Reason, StageName
 from core.errors import FootnoteError, LeaseLost
 from core.ids import IndexId
-from ingestion.endings import InputLost
-from ingestion.excerpts import of_error
+from ingestion.endings import MOST_ATTEMPTS, Endings, InputLost
 from ingestion.index_tasks import IndexTasks
 from ingestion.leases import LEASE_SECONDS, HeldLeases
 from ingestion.rests import Rest
@@ -37,7 +35,6 @@ CHUNKS_AT_ONCE = 1_000  # Read together, with their vectors; changes of access c
 POLL_SECONDS = 0.1
 GATHER_SECONDS = 0.3  # A flush costs as much for one document as for many: what comes in between is taken together.
 AUDIT_PAUSE_SECONDS = 0.02  # Between two steps of an audit: questions, which the embedded engine holds up, come first.
-MOST_ATTEMPTS = 25
 COLLECT_SECONDS = 600.0
 
 
@@ -78,6 +75,7 @@ class IndexLoop:
         self._tasks = IndexTasks(database=database, index=index, rest=self._rest, lease_seconds=lease_seconds)
         self._held = held or HeldLeases(database, lease_seconds=lease_seconds)
         self._beats = held is None
+        self._endings = Endings(database, self._held)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="index-loop", daemon=True)
@@ -172,10 +170,7 @@ class IndexLoop:
                 index_ids=self._index_ids,
                 suspects=suspects,
             )
-            stages = [stage for stage in claimed if stage.attempt <= MOST_ATTEMPTS]
-            for stage in claimed:
-                if stage.attempt > MOST_ATTEMPTS:  # Whoever held it so often died, or it would have ended before.
-                    fail(session, stage, Reason.INTERNAL, f"the index died {MOST_ATTEMPTS} times while it wrote this")
+        stages = self._endings.but_worn_out(claimed, f"the index died {MOST_ATTEMPTS} times while it wrote this")
         self._held.add(stages)
         try:
             if stages:
@@ -218,26 +213,12 @@ class IndexLoop:
                 written += count
                 self._tasks.change_access()
         except InputLost as error:
-            self._redo(stage, error)
+            self._endings.redo(stage, Reason.INDEX_FAILED, error)
             return None
         except Exception as error:  # noqa: BLE001 - the stage row must tell what happened, whatever it was
             self._postpone(stage, error)
             return None
         return written
-
-    def _redo(self, stage: ClaimedStage, error: InputLost) -> None:
-        """Have the passages embedded again; where that was of no use so often, go on as after any other error."""
-        if stage.attempt > MOST_REDONE:
-            self._postpone(stage, error)
-            return
-        log.warning("stage_input_lost", stage=str(stage.id), name=stage.name, document=str(stage.document))
-        try:
-            with self._database.transaction() as session:
-                redo_input(session, stage)
-        except LeaseLost:
-            log.info("lease_lost", stage=str(stage.id), name=stage.name)
-        except Exception as unsettled:
-            log.warning("stage_unsettled", stage=str(stage.id), name=stage.name, exc_info=unsettled)
 
     def _write_some(self, stage: ClaimedStage, *, first: int, total: int) -> int:
         """Upsert the points of the next chunks, with the access that holds now; return how many."""
@@ -307,19 +288,6 @@ class IndexLoop:
                 self._make_current([stage])
 
     def _postpone(self, stage: ClaimedStage, error: Exception) -> None:
-        """Queue the stage again, or give up when it keeps failing by itself. If even that fails, its lease lapses."""
-        detail = error.detail if isinstance(error, FootnoteError) else type(error).__name__
-        counted = not (isinstance(error, FootnoteError) and error.retryable)
-        delay = asked_delay(error)
-        self._rest.begin(delay)
-        log.warning("stage_failed", stage=str(stage.id), name=stage.name, attempt=stage.attempt, exc_info=error)
-        try:
-            with self._database.transaction() as session:
-                if counted and stage.attempt >= MOST_ATTEMPTS:
-                    fail(session, stage, Reason.INDEX_FAILED, detail, excerpt=of_error(error))
-                else:
-                    retry_later(session, stage, delay, Reason.INDEX_FAILED, detail, counted=counted)
-        except LeaseLost:
-            log.info("lease_lost", stage=str(stage.id), name=stage.name)
-        except Exception as unsettled:
-            log.warning("stage_unsettled", stage=str(stage.id), name=stage.name, exc_info=unsettled)
+        """Queue the stage again, or give up when it keeps failing by itself; an index that asks for it gets its rest."""
+        self._rest.begin(asked_delay(error))
+        self._endings.postpone(stage, Reason.INDEX_FAILED, error)

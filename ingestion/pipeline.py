@@ -136,11 +136,8 @@ class IngestionPipeline:
                 suspects=suspects,
                 long=long,
             )
-        worn_out = [stage for stage in stages if stage.attempt > MOST_ATTEMPTS]
-        for stage in worn_out:  # Whoever held it so often died, or it would have ended before.
-            detail = f"the worker died {MOST_ATTEMPTS} times while it had this document"
-            self._endings.fail(stage, Reason.INTERNAL, detail)
-        claimed = [stage for stage in stages if stage not in worn_out]
+        detail = f"the worker died {MOST_ATTEMPTS} times while it had this document"
+        claimed = self._endings.but_worn_out(stages, detail)
         self._held.add(claimed)
         try:
             if claimed:

@@ -17,7 +17,8 @@ from core.db.tables import IndexTaskRow
 from core.domain import DocumentState, Reason, StageName
 from core.errors import IndexUnavailable
 from core.ids import ChunkId, DocumentId, TenantId, VersionId
-from ingestion.indexing import GATHER_SECONDS, MOST_ATTEMPTS
+from ingestion.endings import MOST_ATTEMPTS
+from ingestion.indexing import GATHER_SECONDS
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.memory import MemoryIndex
 from retrieval.ports import IndexPoint

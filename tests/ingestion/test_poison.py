@@ -12,7 +12,7 @@ from core.db.stages import SUSPECT_AFTER
 from core.domain import DocumentState, Reason, StageName
 from core.errors import ModelUnavailable, StorageFull
 from core.ids import IndexId
-from ingestion import chunk_stage, endings, indexing, parse_stage
+from ingestion import chunk_stage, endings, parse_stage
 from ingestion.endings import MOST_ATTEMPTS, MOST_KILLS
 from ingestion.turns import Turns
 from retrieval.ports import IndexPoint
@@ -249,7 +249,7 @@ def test_a_version_that_kills_the_index_is_given_up_and_harms_no_other(works: Wo
 
     works.work()
 
-    assert deaths == indexing.MOST_ATTEMPTS
+    assert deaths == MOST_ATTEMPTS
     status = works.status(poison)
     assert (status.state, status.reason) == (DocumentState.FAILED, Reason.INTERNAL)
     assert {works.status(document).state for document in innocent} == {DocumentState.SEARCHABLE}

@@ -9,7 +9,7 @@ from core.db.redoing import MOST_REDONE
 from core.db.tables import EmbeddingRow, StageRow
 from core.domain import DocumentState, StageName
 from core.ids import DocumentId
-from ingestion.indexing import MOST_ATTEMPTS
+from ingestion.endings import MOST_ATTEMPTS
 from tests.ingestion.audits import assert_agreed, audited
 from tests.ingestion.works import TENANT, Works, story
 
