@@ -1,6 +1,6 @@
 import pytest
 
-from core.domain import ElementKind, Reason
+from core.domain import ElementKind, ParsedDocument, Reason
 from ingestion.parsing.canonical import faults
 from ingestion.parsing.failures import ParseFailed
 from ingestion.parsing.web import parse_html, parse_markdown
@@ -81,3 +81,15 @@ def test_hostile_nesting_ends_with_a_reason_or_text() -> None:
     with pytest.raises(ParseFailed) as caught:
         parse_html(b"<div>" * 50_000 + b"deep down in here" + b"</div>" * 50_000)
     assert caught.value.reason is Reason.NO_TEXT
+
+
+def test_addresses_and_narrative_text_are_paragraphs_and_no_language_model_is_asked_for() -> None:
+    texts = ("The boat was built in 1908. It sank.", "WAREHOUSE ROW", "Doylestown, PA 18901", "post@example.org")
+
+    parsed = parse_html("".join(f"<div>{text}</div>" for text in texts).encode())
+
+    assert [(kind_of(parsed, text), text in parsed.text) for text in texts] == [(ElementKind.PARAGRAPH, True)] * 4
+
+
+def kind_of(parsed: ParsedDocument, text: str) -> ElementKind:
+    return next(one.kind for one in parsed.elements if text in parsed.text[one.span.start : one.span.end])
