@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from copy import copy
 from functools import partial
 from pathlib import Path
 
@@ -46,13 +47,22 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "catalogue.db"
 
 
+@pytest.fixture(scope="session")
+def sqlite_connected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """The one engine of all tests: a statement that it has composed once need not be composed for each of them."""
+    database = Database(sqlite_url(tmp_path_factory.mktemp("catalogue")))
+    yield database
+    database.close()
+
+
 @pytest.fixture
-def sqlite_database(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
+def sqlite_database(sqlite_connected: Database, sqlite_template: Path) -> Iterator[Database]:
     """An empty, migrated catalogue on SQLite."""
-    folder = tmp_path / "catalogue"
-    folder.mkdir()
-    shutil.copy(sqlite_template, folder / "catalogue.db")
-    database = Database(sqlite_url(folder))
+    path = Path(sqlite_connected.engine.url.database or "")
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
+    shutil.copy(sqlite_template, path)
+    database = copy(sqlite_connected)  # What a test puts on it is its own.
     yield database
     database.close()
 
@@ -113,11 +123,19 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
         _administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(scope="session")
+def postgres_connected(postgres_url: str) -> Iterator[Database]:
+    """As on SQLite."""
+    database = Database(postgres_url)
+    yield database
+    database.close()
+
+
 @pytest.fixture
-def postgres_database(postgres_url: str) -> Iterator[Database]:
+def postgres_database(postgres_connected: Database) -> Iterator[Database]:
     """An empty, migrated catalogue on PostgreSQL. Tests that use it are marked slow."""
     # Emptying one database takes a hundredth of a second, creating another half a second.
-    database = Database(postgres_url)
+    database = copy(postgres_connected)
     try:
         database.upgrade()
         with database.transaction() as session:

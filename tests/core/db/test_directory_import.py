@@ -139,6 +139,7 @@ def test_importing_the_same_again_writes_nothing(sqlite_database: Database) -> N
 
     event.listen(sqlite_database.engine, "before_cursor_execute", note)
     load(sqlite_database, EXAMPLE)
+    event.remove(sqlite_database.engine, "before_cursor_execute", note)
     assert [statement for statement in statements if not statement.lstrip().startswith(("SELECT", "PRAGMA"))] == []
 
 
