@@ -21,6 +21,9 @@ class StageName(StrEnum):
     INDEX = "index"
 
 
+WORKER_STAGES = (StageName.PARSE, StageName.CHUNK, StageName.EMBED)  # The index step is for whoever holds the index.
+
+
 class DocumentState(StrEnum):
     """What a document is to its uploader: always exactly one of these."""
 

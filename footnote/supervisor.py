@@ -13,12 +13,11 @@ import structlog
 
 from core.db.session import Database
 from core.db.stages import has_claimable, reclaim_owned
-from core.domain import StageName
+from core.domain import WORKER_STAGES
 from core.settings import Settings, told_settings
 
 log = structlog.get_logger()
 
-WORKER_STAGES = (StageName.PARSE, StageName.CHUNK, StageName.EMBED)
 POLL_SECONDS = 0.25
 FIRST_BACK_OFF_SECONDS = 0.25
 LONGEST_BACK_OFF_SECONDS = 10.0

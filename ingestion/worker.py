@@ -13,6 +13,8 @@ import structlog
 
 from core.blobs import open_blobs
 from core.db.session import Database, sqlite_url
+from core.db.stages import has_claimable
+from core.domain import WORKER_STAGES
 from core.observability import configure_logging
 from core.settings import Settings, settings_as_told
 from ingestion.leases import HeldLeases
@@ -85,9 +87,8 @@ def _work(settings: Settings, stopping: threading.Event) -> None:
     for loop in loops:
         loop.start()
     patience = max(settings.worker_idle_seconds, 2 * GATHER_SECONDS)  # Between two turns nobody is idle.
-    while not stopping.wait(POLL_SECONDS):
-        if not pipeline.busy and activity.idle_seconds() > patience:
-            stopping.set()
+    _wait_until_idle(database, lambda: pipeline.busy, activity, patience, stopping)
+    stopping.set()
     for loop in loops:
         loop.join()
     pipeline.close()
@@ -118,6 +119,34 @@ class _Activity:
     def idle_seconds(self) -> float:
         with self._lock:
             return 0.0 if self._busy else time.monotonic() - self._last
+
+
+def _wait_until_idle(
+    database: Database, busy: Callable[[], bool], activity: _Activity, patience: float, stopping: threading.Event
+) -> None:
+    """Return when told to stop, or when nothing was worked on for so many seconds and nothing waits to be."""
+
+    def idle() -> bool:
+        return not busy() and activity.idle_seconds() > patience
+
+    while not stopping.wait(POLL_SECONDS):
+        if not idle():
+            continue
+        # At idle priority the loops may have got no processor for all that time: that nothing was done does not say
+        # that nothing is to be done.
+        if _may_have_work(database):
+            activity.worked()  # Not asked again before there was as much time to take it.
+        elif idle():  # Still: nobody took it while the database was asked.
+            return
+
+
+def _may_have_work(database: Database) -> bool:
+    """Whether anything waits to be claimed, be it for a part that rests now; True where nobody can tell."""
+    try:
+        with database.reading() as session:
+            return has_claimable(session, WORKER_STAGES)
+    except Exception:  # noqa: BLE001 - the loops ask the same database, and log what it says
+        return True
 
 
 def _loop(run: Callable[[], int], full: int, activity: _Activity, stopping: threading.Event) -> None:
