@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
@@ -26,6 +29,25 @@ from tests.object_store import missing as missing_swift
 from tests.processes import end_with_the_tests, ended
 
 NAMED_POSTGRES = os.environ.get("FOOTNOTE_TEST_POSTGRES_URL")  # As postgresql+psycopg://user:password@host:5432
+
+# Of the profile that Hypothesis chose: where CI is set it draws the same examples each time. No deadline, and no
+# complaint about slow drawing: how long an example takes tells more of what else the machine does than of the code.
+settings.register_profile(
+    "footnote",
+    settings.get_profile(settings.get_current_profile_name()),
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("footnote")
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Chance that is another in every run; pytest shows the seed of a run that failed."""
+    seed = f"{time.time_ns()}"
+    sys.stdout.write(f"chance is random.Random({seed!r})\n")
+    return random.Random(seed)  # noqa: S311 - chance, not secrets
 
 
 @pytest.fixture(scope="session")

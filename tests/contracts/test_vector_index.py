@@ -357,7 +357,7 @@ def test_delete_chunks_removes_exactly_these_points(index: VectorIndex) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(seed=st.integers(0, 10_000), closure=st.sets(st.sampled_from([*GROUPS, *USERS, "*"]), max_size=5))
 def test_arms_agree_with_the_exact_reference(make: Make, seed: int, closure: set[str]) -> None:
     stored = [*random_points(90, seed=seed), *random_points(30, seed=seed + 1, tenant=OTHER_TENANT)]

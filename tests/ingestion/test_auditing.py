@@ -251,9 +251,7 @@ def test_files_that_are_missing_are_told_by_document(works: Works) -> None:
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_after_any_damage_both_agree_and_nothing_that_was_visible_is_lost(
     sqlite_template: Path, logged: Logged, data: st.DataObject

@@ -229,7 +229,7 @@ def parsed_documents(draw: st.DrawFn) -> ParsedDocument:
 
 
 @given(parsed_documents(), st.sampled_from([(8, 0), (32, 8), (64, 32), (200, 32)]))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_every_character_is_in_a_chunk_and_every_chunk_in_the_budget(
     parsed: ParsedDocument, budget: tuple[int, int]
 ) -> None:

@@ -17,12 +17,13 @@ from core.db.tables import IndexTaskRow
 from core.domain import DocumentState, Reason, StageName
 from core.errors import IndexUnavailable
 from core.ids import ChunkId, DocumentId, TenantId, VersionId
+from ingestion import indexing
 from ingestion.endings import MOST_ATTEMPTS
 from ingestion.indexing import GATHER_SECONDS
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.memory import MemoryIndex
 from retrieval.ports import IndexPoint
-from tests.ingestion.conftest import Logged
+from tests.ingestion.conftest import Clock, Logged, Passing
 from tests.ingestion.works import INDEX, TENANT, Killed, Works, story
 
 
@@ -155,20 +156,24 @@ def test_more_points_than_passages_are_not_shown_either(works: Works, index: Moo
 def test_a_turn_that_was_not_full_leaves_some_time_for_more_to_come(
     works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop, began, turns = works.new_loop(), list[float](), threading.Semaphore(0)
+    clock = Clock()
+    monkeypatch.setattr(indexing, "time", clock)
+    loop, stopping = works.new_loop(), Passing(clock)
+    monkeypatch.setattr(loop, "_stopping", stopping)
+    turns = iter([0.0, 0.1, 2 * GATHER_SECONDS])
 
     def turn() -> int:
-        began.append(time.monotonic())
-        turns.release()
+        loop.wake()  # Which does not shorten it.
+        seconds = next(turns, None)
+        if seconds is None:
+            stopping.set()
+            return 0
+        clock.now += seconds
         return 1
 
     monkeypatch.setattr(loop, "run_once", turn)
-    loop.start()
-    for _ in range(3):
-        assert turns.acquire(timeout=10)
-        loop.wake()
-    loop.stop()
-    assert began[2] - began[0] >= GATHER_SECONDS
+    loop._run()
+    assert stopping.asked == pytest.approx([GATHER_SECONDS, GATHER_SECONDS - 0.1, -GATHER_SECONDS])
 
 
 def _stranger(point: IndexPoint) -> IndexPoint:
@@ -196,6 +201,7 @@ def test_f8_an_index_that_fails_is_tried_again_with_the_reason_told(works: Works
     assert works.points() == dict.fromkeys(works.chunks(), 1)
 
 
+@pytest.mark.usefixtures("no_hurry")
 def test_f8_one_batch_of_three_that_fails_shows_nothing_and_all_are_written_again(
     works: Works, index: MoodyIndex
 ) -> None:
@@ -310,10 +316,9 @@ def test_f12_access_that_changes_while_a_version_is_indexed_is_the_access_in_the
 
 
 def test_f12_rights_that_come_and_go_while_a_document_is_indexed_and_the_index_is_away_never_show_more(
-    works: Works, index: MoodyIndex
+    works: Works, index: MoodyIndex, chance: random.Random
 ) -> None:
     """The index finds points throughout, but takes only every other change of access: its payloads are often stale."""
-    chance = random.Random(f"{time.time_ns()}")  # noqa: S311 - moments, not secrets
     document = works.upload(story("tea"), allow=["*"])
     works.work()
     away = itertools.cycle([True, False])
@@ -392,7 +397,7 @@ def test_tasks_whose_flush_fails_wait_as_short_as_any_that_fail(works: Works, in
         else:
             _change_access(works, document, allow=["user:bob"])
     index.before_flush = _raise(IndexUnavailable("away"))
-    works.work()
+    assert works.loop.run_once() == 2
     assert works.open_tasks() == 2
     with works.database.reading() as session:
         waits = [row.ready_at - now(session) for row in session.scalars(select(IndexTaskRow))]

@@ -1,5 +1,4 @@
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, NoReturn
@@ -309,6 +308,7 @@ def test_a_document_without_text_fails_as_such(works: Works) -> None:
     assert works.status(good).state is DocumentState.SEARCHABLE
 
 
+@pytest.mark.usefixtures("no_hurry")
 def test_a_parser_that_throws_something_unknown_is_tried_again_and_then_given_up(works: Works) -> None:
     document = works.upload("Content.", "odd.txt")
     works.parser.parse = _raise(RuntimeError("odd"))  # type: ignore[method-assign]
@@ -381,9 +381,10 @@ def test_f7_vectors_that_are_none_are_refused_and_the_document_tried_again(works
 
 
 @pytest.mark.slow
-def test_f7_an_embedder_with_every_fault_in_turn_leaves_no_passage_without_a_true_vector(works: Works) -> None:
+def test_f7_an_embedder_with_every_fault_in_turn_leaves_no_passage_without_a_true_vector(
+    works: Works, chance: random.Random
+) -> None:
     """Saturation (429), defects (500), time-outs and vectors that are none, in any order, while documents come in."""
-    chance = random.Random(f"{time.time_ns()}")  # noqa: S311 - chance, not secrets
     faults = {
         **BAD_VECTORS,
         "saturated": _raise(ModelUnavailable("429: too many requests.", retry_after=1.0)),
@@ -422,6 +423,7 @@ def _vectors(works: Works) -> list[NDArray[np.float32]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_hurry")
 def test_an_embedder_that_never_works_ends_in_failure_and_can_be_retried(works: Works) -> None:
     document = works.upload(story("flamingos"))
     works.embedder.spoil = BAD_VECTORS["not a number"]
@@ -463,6 +465,7 @@ def test_one_text_that_the_model_cannot_take_harms_no_other_document(works: Work
     assert {works.stage(document, StageName.EMBED).attempt for document in good} == {1}
 
 
+@pytest.mark.usefixtures("no_hurry")
 def test_a_model_that_is_away_is_asked_once_per_batch(works: Works) -> None:
     for topic in ("tea", "coffee", "milk"):
         works.upload(story(topic), f"{topic}.txt")

@@ -23,7 +23,7 @@ from core.ids import DocumentId
 from core.intake import UploadRequest
 from core.settings import Settings, settings_as_told, told_settings
 from ingestion.worker import _Activity, _loop, _wait_until_idle
-from tests.ingestion.conftest import Clock, Logged
+from tests.ingestion.conftest import Clock, Logged, Passing
 from tests.ingestion.works import Works, story
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "documents"
@@ -57,24 +57,6 @@ def test_a_loop_goes_on_after_an_error_and_ends_when_told(logged: Logged) -> Non
     assert [event["event"] for event in logged] == ["worker_loop_failed"]
 
 
-class _Passing(threading.Event):
-    """On which nobody waits: the clock goes on instead, and it is set after so many seconds of that."""
-
-    def __init__(self, clock: Clock, *, most: float = float("inf")) -> None:
-        super().__init__()
-        self._clock = clock
-        self._end = clock.now + most
-        self.asked: list[float] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        assert timeout is not None
-        self.asked.append(timeout)
-        self._clock.now += max(0.0, timeout)
-        if self._clock.now >= self._end:
-            self.set()
-        return self.is_set()
-
-
 def test_a_full_turn_is_followed_by_the_next_at_once() -> None:
     stopping = threading.Event()
     left = iter(range(1_000))
@@ -93,7 +75,7 @@ def test_a_full_turn_is_followed_by_the_next_at_once() -> None:
 def test_a_turn_that_was_not_full_leaves_some_time_for_more_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(ingestion.worker, "time", clock)
-    stopping = _Passing(clock)
+    stopping = Passing(clock)
     turns = iter([0.0, 0.2, 2 * ingestion.worker.GATHER_SECONDS])
 
     def run() -> int:
@@ -137,14 +119,14 @@ def test_a_worker_does_not_end_while_something_waits_and_asks_no_oftener_than_it
 
     monkeypatch.setattr(ingestion.worker, "has_claimable", noted)
     works.upload(story("tea"))
-    told = _Passing(clock, most=100.0)
+    told = Passing(clock, most=100.0)
     _wait_until_idle(works.database, lambda: False, _Activity(), 2.0, told)
     assert told.is_set()
     assert 40 <= len(asked) <= 50
 
     works.work()
     asked.clear()
-    told = _Passing(clock, most=100.0)
+    told = Passing(clock, most=100.0)
     _wait_until_idle(works.database, lambda: False, _Activity(), 2.0, told)
     assert not told.is_set()
     assert len(asked) == 1
@@ -162,7 +144,7 @@ def test_a_worker_that_cannot_ask_what_waits_goes_on_until_it_can(
         return has_claimable(*arguments)
 
     monkeypatch.setattr(ingestion.worker, "has_claimable", has_work)
-    told, began = _Passing(clock, most=100.0), clock.now
+    told, began = Passing(clock, most=100.0), clock.now
     _wait_until_idle(works.database, lambda: False, _Activity(), 2.0, told)
     assert not told.is_set()
     assert 6.0 < clock.now - began < 7.0
@@ -182,7 +164,7 @@ def test_a_worker_that_took_the_last_work_while_it_was_asked_for_does_not_end(
         return False
 
     monkeypatch.setattr(ingestion.worker, "has_claimable", taken)
-    told = _Passing(clock, most=100.0)
+    told = Passing(clock, most=100.0)
     _wait_until_idle(works.database, lambda: False, activity, 2.0, told)
     assert told.is_set()
     assert len(asked) == 1

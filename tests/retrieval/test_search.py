@@ -105,7 +105,7 @@ def test_payload_99_percent_stale_leaks_nothing_and_still_fills_the_limit(stage:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 1_000),
     closure=st.sets(st.sampled_from(["*", "user:ann", "group:staff", "group:eng"]), min_size=1),

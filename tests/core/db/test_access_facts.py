@@ -115,7 +115,7 @@ def seeded(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     database.close()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(catalogues)
 def test_the_catalogue_decides_as_the_pure_model_does(
     seeded: Database,

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -246,7 +246,5 @@ def test_no_interleaving_loses_doubles_or_sticks(database: Database) -> None:
 
     run_state_machine_as_test(
         OnThisDatabase,
-        settings=settings(
-            max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-        ),
+        settings=settings(max_examples=20, stateful_step_count=30),
     )

@@ -68,7 +68,7 @@ def test_a_wrong_secret_opens_nothing(catalogue: Database) -> None:
         assert opened(catalogue, wrong) is None
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.text() | st.from_regex(r"fn_[0-9a-f]{12}_[A-Za-z0-9_-]{43}"))
 def test_no_text_whatever_is_an_error_or_opens_anything(sqlite_database: Database, secret: str) -> None:
     with sqlite_database.reading() as session:
