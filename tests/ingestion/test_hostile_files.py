@@ -115,6 +115,9 @@ def _contained(desk: Desk, name: str, content: bytes) -> DocumentId:
             break
         desk.works.hurry()
     assert desk.states(innocent) == {"done"}
+    deadline = time.monotonic() + GRACE_SECONDS
+    while desk.server.children() and time.monotonic() < deadline:  # What was killed is reaped a little later.
+        time.sleep(0.05)
     assert desk.server.children() == []  # The slot is free: nothing of the file goes on.
     after = desk.resident()
     assert after[0] - before[0] < GROWTH_BYTES

@@ -13,7 +13,7 @@ from core.db.stages import SUSPECT_AFTER
 from core.domain import DocumentState, Principal, StageName
 from core.ids import DocumentId, TenantId
 from core.intake import UploadRequest
-from ingestion import chunk_stage, embed_stage, indexing
+from ingestion import chunk_stage, embed_stage, indexing, long_documents
 from retrieval.embedding.hashing import HashingTokenizer
 from tests.ingestion.works import CHUNK_TOKENS, Chunks, Works, story
 
@@ -83,7 +83,7 @@ class _Gate(HashingTokenizer):
     def offsets(self, text: str) -> list[tuple[int, int]]:
         if "whales" in text:
             self.reached.set()
-            assert self.opened.wait(30)
+            assert self.opened.wait(240)
         return super().offsets(text)
 
 
@@ -101,7 +101,7 @@ def test_short_documents_do_not_wait_for_a_long_one(works: Works, monkeypatch: p
     for _ in range(3):
         works.step()
 
-    assert gate.reached.is_set()
+    assert gate.reached.wait(60)
     assert works.pipeline.busy
     assert works.status(short).state is DocumentState.SEARCHABLE
     assert works.stage(long, StageName.CHUNK).state == "leased"
@@ -121,8 +121,17 @@ def test_a_long_document_is_given_back_when_the_worker_ends(works: Works, monkey
     works.pipeline.run_parse()
     works.pipeline.run_chunk()
     assert gate.reached.wait(60)
-    threading.Timer(0.2, gate.opened.set).start()
+    monkeypatch.setattr(long_documents, "_PATIENCE_SECONDS", 60.0)
+    stopping = works.pipeline._chunking._beside._stopping
+
+    def open_gate() -> None:
+        if stopping.wait(60):  # Opened before, the document might be done when it is asked for back.
+            gate.opened.set()
+
+    opening = threading.Thread(target=open_gate)
+    opening.start()
     works.pipeline.close()
+    opening.join()
 
     stage = works.stage(document, StageName.CHUNK)
     assert (stage.state, stage.attempt) == ("queued", 0)

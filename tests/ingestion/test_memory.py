@@ -1,6 +1,7 @@
 """What a large file may cost the worker, in a process of its own with the real parts."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from benchmarks.memory import write_csv
 
 MEGABYTE = 1_000_000
 MOST_GROWTH = 95 * MEGABYTE  # Some 66 are needed; with all units, drafts and rows in memory it was 120 and more.
-MOST_CPU_SECONDS = 40.0
+MOST_CPU_SECONDS = 100.0  # 24 on a quiet machine: what else runs there makes the caches colder, and time dearer.
+# As many threads and arenas, and so as much memory, however many processors the machine has.
+AS_ON_TWO_PROCESSORS = {"RAYON_NUM_THREADS": "2", "MALLOC_ARENA_MAX": "2"}
 
 
 @pytest.mark.slow
@@ -23,6 +26,7 @@ def test_a_csv_of_ten_megabytes_is_parsed_and_chunked_in_little_memory(tmp_path:
         capture_output=True,
         check=False,
         timeout=280,
+        env=os.environ | AS_ON_TWO_PROCESSORS,
     )
     assert ended.returncode == 0, ended.stderr.decode()[-2_000:]
     figures = json.loads(ended.stdout)

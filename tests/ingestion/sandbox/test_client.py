@@ -5,8 +5,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,13 @@ import pytest
 from core.domain import Reason
 from core.errors import Unavailable
 from ingestion.parsing.failures import ChildKilled, ParseFailed
+from ingestion.sandbox import client as sandbox_client
 from ingestion.sandbox.client import ForkServerClient
 from tests.ingestion.sandbox.conftest import LIMITS, ROOT
 
 pytestmark = pytest.mark.slow
+
+MISDEEDS = "tests.ingestion.sandbox.hostile"
 
 
 def _reason(client: ForkServerClient, file: Path, deed: str) -> Reason:
@@ -62,18 +66,31 @@ def test_f5_whatever_a_child_does_ends_as_a_typed_reason(
     [
         ("segfault", "_segfault", "Fatal Python error: Segmentation fault"),
         ("abort", "_abort", "Fatal Python error: Aborted"),
-        ("loop", "_loop", None),
         ("defect", "_defect", "KeyError"),
     ],
 )
 def test_the_last_words_of_a_child_tell_where_it_was_and_nothing_else(
-    hostile: ForkServerClient, file: Path, deed: str, function: str, words: str | None
+    hostile: ForkServerClient, file: Path, deed: str, function: str, words: str
 ) -> None:
+    *lines, last = _last_words(hostile, file, deed)
+    assert last == words
+    _assert_tells_where(lines, function)
+
+
+def test_the_last_words_of_a_child_that_used_up_its_cpu_time_tell_where_it_was(file: Path) -> None:
+    # Whom the clock ends has none: it is to be CPU time that ends this one, also where it gets half a processor.
+    client = ForkServerClient(MISDEEDS, replace(LIMITS, cpu_seconds=1, wall_seconds=60.0), processes=1)
+    with closing(client):
+        _assert_tells_where(_last_words(client, file, "loop"), "_loop")
+
+
+def _last_words(client: ForkServerClient, file: Path, deed: str) -> list[str]:
     with pytest.raises(ParseFailed) as caught:
-        hostile.run(file, {"do": deed})
-    lines = (caught.value.excerpt or "").splitlines()
-    if words is not None:
-        assert lines.pop() == words
+        client.run(file, {"do": deed})
+    return (caught.value.excerpt or "").splitlines()
+
+
+def _assert_tells_where(lines: Sequence[str], function: str) -> None:
     here = rf"  tests\.ingestion\.sandbox\.hostile, line \d+, in {function}"
     assert any(re.fullmatch(here, line) for line in lines)
     assert all(re.fullmatch(r"  \.\.\.|  [\w.<>]+, line \d+, in [\w.<>]+", line) for line in lines)
@@ -99,7 +116,7 @@ def test_a_typed_failure_keeps_its_page(hostile: ForkServerClient, file: Path) -
 
 
 def test_a_child_that_sleeps_is_ended_by_the_clock(file: Path) -> None:
-    client = ForkServerClient("tests.ingestion.sandbox.hostile", replace(LIMITS, wall_seconds=3.0), processes=1)
+    client = ForkServerClient(MISDEEDS, replace(LIMITS, wall_seconds=10.0), processes=1)
     assert _reason(client, file, "sleep") is Reason.PARSER_TIMEOUT
     client.close()
 
@@ -175,8 +192,10 @@ def test_a_child_killed_from_outside_is_told_apart(hostile: ForkServerClient, fi
     assert not isinstance(own.value, ChildKilled)
 
 
-def test_a_child_that_got_no_processor_is_told_apart(file: Path) -> None:
-    client = ForkServerClient("tests.ingestion.sandbox.hostile", replace(LIMITS, wall_seconds=1.0), processes=1)
+@pytest.mark.timeout(600)
+def test_a_child_that_got_no_processor_is_told_apart(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox_client, "_GRACE_SECONDS", 200.0)  # The server, too, gets hardly any.
+    client = ForkServerClient(MISDEEDS, replace(LIMITS, wall_seconds=3.0), processes=1)
     _, _, parent, _ = client.run(file, {"do": "where"}).payload.decode().split("\n")
     processor = min(os.sched_getaffinity(0))
     os.sched_setaffinity(int(parent), {processor})
@@ -210,12 +229,12 @@ def test_a_server_killed_under_a_request_is_replaced_and_the_request_repeated(
         _wait(lambda: bool(psutil.Process(int(parent)).children()))
         children = psutil.Process(int(parent)).children()
         os.kill(int(parent), signal.SIGKILL)
-        _wait(lambda: not any(child.is_running() for child in children))
+        _wait(lambda: not any(_lives(child) for child in children))
         assert isinstance(waiting.exception(), ParseFailed)
 
 
 def test_a_document_with_which_the_server_dies_every_time_is_counted(file: Path) -> None:
-    client = ForkServerClient("tests.ingestion.sandbox.hostile", LIMITS, processes=1)
+    client = ForkServerClient(MISDEEDS, LIMITS, processes=1)
     client.layers()
     killed: list[int] = []
     with ExitStack() as stack:
@@ -242,7 +261,7 @@ def test_a_server_that_is_killed_leaves_no_folder_behind(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    client = ForkServerClient("tests.ingestion.sandbox.hostile", LIMITS, processes=1)
+    client = ForkServerClient(MISDEEDS, LIMITS, processes=1)
     try:
         client.run(file, {"do": "echo"})
         assert len(list(temporary.iterdir())) == 1
@@ -256,7 +275,7 @@ def test_a_server_that_is_killed_leaves_no_folder_behind(
 
 
 def test_a_server_that_cannot_be_started_again_is_not_the_document_s_fault(file: Path) -> None:
-    client = ForkServerClient("tests.ingestion.sandbox.hostile", LIMITS, processes=1)
+    client = ForkServerClient(MISDEEDS, LIMITS, processes=1)
     client.layers()
     server = client._server
     assert server is not None
@@ -285,11 +304,11 @@ def test_server_and_children_die_with_the_client(file: Path) -> None:
         _wait(lambda: bool(server.children()))
         family = [server, *server.children()]
         client.kill()
-    _wait(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
+    _wait(lambda: not any(_lives(one) for one in family))
 
 
 def test_a_closed_client_answers_so(file: Path) -> None:
-    client = ForkServerClient("tests.ingestion.sandbox.hostile", LIMITS, processes=1)
+    client = ForkServerClient(MISDEEDS, LIMITS, processes=1)
     client.close()
     with pytest.raises(Unavailable):
         client.run(file, {"do": "echo"})
@@ -300,6 +319,14 @@ def test_a_server_that_cannot_start_is_the_operator_s_problem(file: Path) -> Non
     with pytest.raises(Unavailable):
         client.run(file, {"do": "echo"})
     client.close()
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether the process runs; one that nobody has reaped yet has ended."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # It ended between the two questions.
+        return False
 
 
 def _wait(condition: object) -> None:
