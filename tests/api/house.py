@@ -69,7 +69,9 @@ class House:
 
     def __init__(self, database: Database, folder: Path, **settings: object) -> None:
         self.database = database
-        self.settings = Settings.model_validate({"data": folder, "embedder": "hashing:64", **settings})
+        # Whoever means to speak of a full disk says so: how full this machine's is must not matter to others.
+        given = {"data": folder, "embedder": "hashing:64", "min_free_bytes": 0, **settings}
+        self.settings = Settings.model_validate(given)
         self.blobs = DirectoryBlobs(folder / "blobs")
         self.embedder = HashingEmbedder(64)
         self.sparse = Bm25Encoder()

@@ -120,9 +120,18 @@ def test_bytes_go_to_the_temporary_folder_and_to_the_blobs(tmp_path: Path) -> No
     assert (room_for(tmp_path, None, 1)._keeping, room_for(tmp_path, blobs, 1)._keeping) == (tmp_path, blobs)
 
 
-def test_an_upload_is_refused_before_its_body_is_read(sqlite_database: Database, tmp_path: Path) -> None:
-    free = shutil.disk_usage(tmp_path).free
-    house = House(sqlite_database, tmp_path, min_free_bytes=free // 2 * 3)
+@pytest.fixture
+def gigabyte_free(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let every disk say that it has so many bytes free: on real ones they come and go while a test runs."""
+    usage = shutil.disk_usage("/")._replace(free=1_000 * MEGABYTE)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    return usage.free
+
+
+def test_an_upload_is_refused_before_its_body_is_read(
+    sqlite_database: Database, tmp_path: Path, gigabyte_free: int
+) -> None:
+    house = House(sqlite_database, tmp_path, min_free_bytes=gigabyte_free + 1)
     asked: list[str] = []
 
     async def receive() -> Message:
@@ -164,10 +173,10 @@ def test_who_may_not_upload_learns_nothing_of_the_disk_and_questions_go_on(
 
 
 def test_an_upload_that_would_not_leave_enough_is_refused_by_its_length(
-    sqlite_database: Database, tmp_path: Path
+    sqlite_database: Database, tmp_path: Path, gigabyte_free: int
 ) -> None:
-    free = shutil.disk_usage(tmp_path).free
-    house = House(sqlite_database, tmp_path, min_free_bytes=free - 500 * MEGABYTE, max_upload_bytes=10**15)
+    floor = gigabyte_free - 500 * MEGABYTE
+    house = House(sqlite_database, tmp_path, min_free_bytes=floor, max_upload_bytes=10**15)
     with TestClient(house.app(), base_url=BASE_URL) as client:
         small = client.post("/v1/documents", files={"file": ("a.txt", b"text")}, headers=house.bearer("ed"))
         assert small.status_code == 202
