@@ -288,6 +288,6 @@ class IndexLoop:
                 self._make_current([stage])
 
     def _postpone(self, stage: ClaimedStage, error: Exception) -> None:
-        """Queue the stage again, or give up when it keeps failing by itself; an index that asks for it gets its rest."""
+        """Queue the stage again, or give up when it keeps failing by itself; an index that asks for rest gets it."""
         self._rest.begin(asked_delay(error))
         self._endings.postpone(stage, Reason.INDEX_FAILED, error)

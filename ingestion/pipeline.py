@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from core.blobs import BlobStore
 from core.db.session import Database
 from core.db.stages import ClaimedStage, claim, has_claimable
-from core.domain import Reason, StageName
+from core.domain import StageName
 from ingestion.chunk_stage import ChunkStage
 from ingestion.embed_stage import EmbedStage
 from ingestion.endings import MOST_ATTEMPTS, MOST_KILLS, Endings

@@ -35,7 +35,7 @@ def _is_not(text: str) -> bool:  # noqa: ARG001 - whatever it says
     return False
 
 
-unstructured.nlp.tokenize._load_spacy_model = _no_model  # type: ignore[assignment]  # noqa: SLF001 - the only place that loads it
+unstructured.nlp.tokenize._load_spacy_model = _no_model  # noqa: SLF001 - the only place that loads it
 for _partition in (unstructured.partition.docx, unstructured.partition.html.parser):
     for _kind in ("is_possible_narrative_text", "is_us_city_state_zip", "is_email_address"):
         setattr(_partition, _kind, _is_not)
