@@ -41,7 +41,8 @@ class IngestReport:
     """Tokens are those of the texts embedded, each distinct one once. `pipeline_seconds`: first upload to all done.
 
     `embed_seconds`: the embedder alone, over the same texts, in a process of its own. `parse_cpu_seconds`: CPU time of
-    the parsers over the same files, measured apart. `peer_seconds`: the peer's pipeline over the same texts.
+    the parsers over the same files, measured apart; `processors` share it. `peer_seconds`: the peer's pipeline over the
+    same texts.
     """
 
     files: int
@@ -50,11 +51,13 @@ class IngestReport:
     pipeline_seconds: float
     embed_seconds: float
     parse_cpu_seconds: float
+    processors: int
     peer_seconds: float | None
     left_out: Mapping[str, str]
 
     def as_dict(self) -> dict[str, object]:
         peer = self.peer_seconds
+        but_parsing = self.pipeline_seconds - self.parse_cpu_seconds / self.processors
         return {
             "files": self.files,
             "failed": self.failed,
@@ -65,6 +68,7 @@ class IngestReport:
             "peer_seconds": None if peer is None else round(peer, 2),
             "tokens_per_second": round(self.tokens / self.pipeline_seconds),
             "of_embed_only": round(self.embed_seconds / self.pipeline_seconds, 3),
+            "of_embed_only_but_parsing": round(self.embed_seconds / but_parsing, 3),
             "ratio_to_peer": None if peer is None else round(peer / self.pipeline_seconds, 2),
             "left_out": self.left_out,
         }
@@ -111,6 +115,7 @@ def bench_ingest(
         pipeline_seconds=seconds,
         embed_seconds=alone,
         parse_cpu_seconds=parse_cpu,
+        processors=len(os.sched_getaffinity(0)),
         peer_seconds=peer_seconds,
         left_out=left_out,
     )

@@ -56,6 +56,8 @@ def test_files_are_taken_in_and_compared_with_embedding_alone(
     assert report.embed_seconds > 0
     assert report.parse_cpu_seconds > 0
     assert told["of_embed_only"] == pytest.approx(report.embed_seconds / report.pipeline_seconds, abs=0.001)
+    but_parsing = report.pipeline_seconds - report.parse_cpu_seconds / report.processors
+    assert told["of_embed_only_but_parsing"] == pytest.approx(report.embed_seconds / but_parsing, abs=0.001)
     assert list((tmp_path / "here").iterdir()) == []
     assert not theirs.exists()
 
