@@ -32,7 +32,7 @@ _KEYS = list(PLACE)
 class QdrantIndex:
     """`VectorIndex` in the collection `<prefix>_<index_id>`, made when it is missing. Owns the clients and closes them.
 
-    Points are written with the `writer`, which is more patient; without one with the client.
+    Whatever is written is written with the `writer`, which is more patient; without one with the client.
 
     All that is in the collection is taken for this installation's: another one on that server has another prefix.
 
@@ -177,7 +177,7 @@ class QdrantIndex:
 
     def _index_payload(self) -> None:
         for key in INDEXED:
-            self._client.create_payload_index(
+            self._writer.create_payload_index(
                 self._collection,
                 key,
                 field_schema=models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=key == "tenant"),
@@ -186,7 +186,7 @@ class QdrantIndex:
 
     def _create(self) -> None:
         try:
-            self._client.create_collection(
+            self._writer.create_collection(
                 self._collection,
                 vectors_config={_DENSE: models.VectorParams(size=self._dim, distance=models.Distance.COSINE)},
                 sparse_vectors_config={_BM25: models.SparseVectorParams(modifier=models.Modifier.IDF)},

@@ -63,6 +63,7 @@ def _handler(gate: Gateway) -> type[BaseHTTPRequestHandler]:
                 content=body,
                 headers={"Content-Type": "application/json"},
                 trust_env=False,
+                timeout=60,  # A slow index is no bad gateway.
             )
             self._send(response.status_code, response.content, {})
 

@@ -1,5 +1,6 @@
 """A real `footnote index` in a process of its own, to be killed, stalled and started again by a test."""
 
+import json
 import os
 import re
 import signal
@@ -34,6 +35,13 @@ class IndexProcess:
     def log(self) -> Path:
         return self.data.with_name(f"{self.data.name}.log")
 
+    def complaints(self) -> list[str]:
+        """Return the lines of the log that tell of a fault: errors, and what is not even an event, as a traceback.
+
+        The first line is no event either: it tells where the process listens.
+        """
+        return [line for line in self.log.read_text().splitlines()[1:] if _complains(line)]
+
     def start(self) -> "IndexProcess":
         self.data.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
@@ -52,7 +60,7 @@ class IndexProcess:
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)
         self.port = int(told[1])
-        assert httpx.get(f"{self.url}/readyz", trust_env=False, verify=False).is_success  # noqa: S501 - it is ours
+        assert httpx.get(f"{self.url}/readyz", trust_env=False, verify=False, timeout=SECONDS).is_success  # noqa: S501 - ours
         return self
 
     def _tls_options(self) -> list[str]:
@@ -68,3 +76,10 @@ class IndexProcess:
         self.send(signal.SIGCONT)
         self.send(number)
         return ended(self.process)
+
+
+def _complains(line: str) -> bool:
+    try:
+        return json.loads(line)["level"] in {"error", "critical"}
+    except (ValueError, TypeError, KeyError):
+        return True

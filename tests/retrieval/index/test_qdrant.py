@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from qdrant_client import QdrantClient
 
 from core.errors import IndexUnavailable
 from core.ids import DEFAULT_TENANT, IndexId
@@ -64,3 +65,12 @@ def test_installations_with_prefixes_of_their_own_share_a_server_and_no_points(b
         theirs.upsert([point(chunk("a"))])
         assert list(ours.stored()) == []
         assert len(list(theirs.stored())) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
+def test_the_collection_is_made_by_the_client_that_waits_for_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asker, writer = QdrantClient(":memory:"), QdrantClient(":memory:")  # Two stores, so that one sees who wrote.
+    for write in ("create_collection", "create_payload_index"):
+        monkeypatch.setattr(asker, write, lambda *_, **__: pytest.fail("the client that asks was made to write"))
+    with closing(QdrantIndex(asker, index_id=IndexId("made"), dim=DIM, writer=writer)):
+        assert writer.collection_exists("footnote_made")

@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx
 import pytest
 from pydantic import SecretStr
-from qdrant_client import QdrantClient
 
 from core.errors import IndexUnavailable
 from core.ids import DEFAULT_TENANT, IndexId
@@ -105,7 +104,7 @@ def test_told_to_end_it_ends_in_order_and_starts_again(process: IndexProcess) ->
         with closing(opened(process)) as index:
             index.upsert([point(number.name)])
         assert process.end(number) == 0
-        assert process.log.read_text().count("\n") == 1, process.log.read_text()
+        assert process.complaints() == []
         process.start()
     with closing(opened(process)) as index:
         assert held(index, "SIGTERM") == held(index, "SIGINT") == 1
@@ -158,34 +157,48 @@ def test_settings_lead_to_it_with_the_key_and_to_nothing_without(
         process.end(signal.SIGKILL)
 
 
-def test_a_stall_is_told_within_the_timeout_and_passes(process: IndexProcess) -> None:
-    client = QdrantClient(url=process.url, timeout=1, check_compatibility=False)
-    with closing(QdrantIndex(client, index_id=NAME, dim=DIM)) as index:
-        index.upsert([point("a")])
-        process.send(signal.SIGSTOP)
-        for call in _calls(index):
-            started = time.monotonic()
-            with pytest.raises(IndexUnavailable) as told:
-                call()
-            assert told.value.retryable
-            assert time.monotonic() - started < SECONDS  # And not after the minutes that a write may be given.
-        process.send(signal.SIGCONT)
-        index.upsert([point("b")])
-        assert len(list(index.stored())) == 2
+def _opened_with_little_patience(process: IndexProcess) -> QdrantIndex:
+    """Open the index under limits that a slow machine may exceed: again until it does not. Nothing is to be made."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            return opened(process)
+        except IndexUnavailable:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_a_stall_is_told_within_the_timeout_and_passes(process: IndexProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(opened(process)) as patient:
+        patient.upsert([point("a")])
+        for limit in ("ANSWER_SECONDS", "WRITE_SECONDS"):
+            monkeypatch.setattr(qdrant_connection, limit, 1)
+        with closing(_opened_with_little_patience(process)) as index:
+            process.send(signal.SIGSTOP)
+            for call in _calls(index):
+                started = time.monotonic()
+                with pytest.raises(IndexUnavailable) as told:
+                    call()
+                assert told.value.retryable
+                assert time.monotonic() - started < SECONDS  # And not after the minutes that a write may be given.
+            process.send(signal.SIGCONT)
+        patient.upsert([point("b")])
+        assert len(list(patient.stored())) == 2
 
 
 def test_a_write_is_waited_for_longer_than_an_answer(process: IndexProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qdrant_connection, "ANSWER_SECONDS", 1)
-    with closing(opened(process)) as index, ThreadPoolExecutor(1) as pool:
-        index.upsert([point("a")])
-        process.send(signal.SIGSTOP)
-        writing = pool.submit(index.upsert, [point("b")])
-        with pytest.raises(IndexUnavailable):
-            list(index.stored())
-        time.sleep(1)
-        process.send(signal.SIGCONT)
-        writing.result(timeout=30)
-        assert len(list(index.stored())) == 2
+    with closing(opened(process)) as patient:
+        patient.upsert([point("a")])
+        monkeypatch.setattr(qdrant_connection, "ANSWER_SECONDS", 1)
+        with closing(_opened_with_little_patience(process)) as index, ThreadPoolExecutor(1) as pool:
+            process.send(signal.SIGSTOP)
+            writing = pool.submit(index.upsert, [point("b")])
+            with pytest.raises(IndexUnavailable):
+                list(index.stored())
+            time.sleep(1)
+            process.send(signal.SIGCONT)
+            writing.result(timeout=SECONDS)
+        assert len(list(patient.stored())) == 2
 
 
 def test_while_it_is_gone_every_call_says_so_and_after_a_restart_all_work(process: IndexProcess) -> None:
