@@ -51,13 +51,29 @@ def _started(kind: str, folder: Path) -> Iterator[tuple[str, Processes]]:
     try:
         if kind == "redis":
             processes.start(redis(folder, port, durable=False))
-            yield f"redis://127.0.0.1:{port}/0", processes
+            url = f"redis://127.0.0.1:{port}/0"
         else:
             for program in rabbitmq(folder, port):
                 processes.start(program)
-            yield f"amqp://guest:guest@127.0.0.1:{port}//", processes
+            url = f"amqp://guest:guest@127.0.0.1:{port}//"
+        _wait_until_answered(url)
+        yield url, processes
     finally:
         processes.stop()
+
+
+def _wait_until_answered(url: str) -> None:
+    """Return once the broker answers: one that listens may still take longer for its first answer than a limit."""
+    app = celery_app(Settings(broker_url=SecretStr(url), database_url=DATABASE))
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            waiting_messages(app, "parse")
+        except Unavailable:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return
 
 
 @pytest.fixture(name="settings")

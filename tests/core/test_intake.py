@@ -258,6 +258,7 @@ def test_a_slow_store_keeps_nobody_from_writing_while_it_is_tidied(desk: Desk, t
             blobs.drop_references(session, TENANT, [blob.hash for blob in stored])
     store.seconds = 0.1
     waited = [0.0]
+    started = time.monotonic()
     with ThreadPoolExecutor(1) as pool:
         collecting = pool.submit(Intake(database=desk.database, blobs=store, max_bytes=1).collect, older_than=0.0)
         while not collecting.done():
@@ -267,7 +268,8 @@ def test_a_slow_store_keeps_nobody_from_writing_while_it_is_tidied(desk: Desk, t
             waited.append(time.monotonic() - begun)
             time.sleep(0.01)
     assert collecting.result() == 60
-    assert max(waited) < 4.0  # Of six seconds that it took.
+    took = time.monotonic() - started  # Six seconds, and more where the machine is slow: to write is as slow there.
+    assert max(waited) < 0.75 * took
 
 
 class _Forgetful(DirectoryBlobs):

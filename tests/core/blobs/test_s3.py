@@ -34,7 +34,13 @@ def settings_with_a_prefix_of_their_own(swift: Swift) -> Settings:
 
 @pytest.fixture(name="blobs")
 def s3_blobs(settings: Settings, tmp_path: Path) -> S3Blobs:
-    return connect(settings, tmp_path, answer_seconds=5.0)
+    return connect(settings, tmp_path / "copies")
+
+
+@pytest.fixture(name="hasty")
+def s3_blobs_that_give_up_soon(settings: Settings, tmp_path: Path) -> S3Blobs:
+    """The same blobs, for what is asked of a service that does not answer."""
+    return connect(settings, tmp_path / "hasty", answer_seconds=5.0)
 
 
 def _nothing_is_left(blobs: S3Blobs, tmp_path: Path) -> bool:
@@ -64,13 +70,13 @@ def test_a_service_killed_in_the_middle_of_an_upload_accepts_nothing_and_the_nex
 
 @pytest.mark.slow
 def test_a_service_that_stalls_is_given_up_after_the_time_of_one_answer(
-    swift: Swift, blobs: S3Blobs, tmp_path: Path
+    swift: Swift, blobs: S3Blobs, hasty: S3Blobs, tmp_path: Path
 ) -> None:
     kept = blobs.put(ALPHA, b"kept")
     swift.send("proxy", signal.SIGSTOP)
     try:
         begin = time.monotonic()
-        for ask in (lambda: blobs.put(ALPHA, b"new"), lambda: blobs.read(ALPHA, kept.hash)):
+        for ask in (lambda: hasty.put(ALPHA, b"new"), lambda: hasty.read(ALPHA, kept.hash)):
             with pytest.raises(Unavailable):
                 ask()
         assert time.monotonic() - begin < 2 * (5.0 + 10.0)

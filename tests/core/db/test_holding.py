@@ -49,10 +49,10 @@ def test_only_one_does_what_only_one_may(postgres_database: Database) -> None:
 def test_whoever_works_for_longer_than_a_silence_may_last_is_still_the_only_one(
     postgres_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(holding, "IDLE_SECONDS", 4.0)
     with only_one(postgres_database, "index") as first:
         assert first
-        time.sleep(2.5)
+        time.sleep(6)
         with only_one(postgres_database, "index") as second:
             assert not second
 

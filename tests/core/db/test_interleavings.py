@@ -239,6 +239,7 @@ class Interleavings(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # Many transactions, each waiting for the disk.
 def test_no_interleaving_loses_doubles_or_sticks(database: Database) -> None:
     class OnThisDatabase(Interleavings):
         def __init__(self) -> None:

@@ -136,8 +136,13 @@ def test_two_processes_may_upgrade_the_same_new_database(tmp_path: Path) -> None
     code = "import sys; from core.db.session import Database; Database(sys.argv[1]).upgrade()"
     url = sqlite_url(tmp_path)
     started = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(3)]
-    deadline = time.monotonic() + 60
-    assert [process.wait(deadline - time.monotonic()) for process in started] == [0, 0, 0]
+    deadline = time.monotonic() + 120
+    try:
+        assert [process.wait(deadline - time.monotonic()) for process in started] == [0, 0, 0]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
     database = Database(url)
     with database.engine.connect() as connection:
         assert differences(connection) == []

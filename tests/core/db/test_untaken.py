@@ -16,7 +16,7 @@ from core.db.verdicts import UNTAKEN_SECONDS, Verdict
 from core.domain import Reason, StageName
 from tests.core.db.scenario import TENANT, Story
 from tests.core.db.test_queues import shift, view
-from tests.core.db.test_turns import asked, queue_many
+from tests.core.db.test_turns import asked, queue_many, rows_read
 
 PARSE, CHUNK, EMBED, INDEX = StageName
 
@@ -167,5 +167,5 @@ def test_postgresql_reads_what_is_open_and_a_fixed_number_of_rows(postgres_datab
         with database.engine.connect() as connection:
             plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN (ANALYZE) {statement}", parameters))
         assert not re.search(r"Seq Scan on stages", plan), plan
-        read = [int(rows) * int(loops) for rows, loops in re.findall(r"actual .*rows=(\d+) loops=(\d+)", plan)]
+        read = rows_read(plan)
         assert max(read) <= 500, plan
