@@ -37,6 +37,8 @@ workers = 0
 user = {user}
 swift_dir = {folder}
 """
+# By itself an object server tells that an object is written though the listing does not have it after a second, and the
+# proxy gives up a server to which it was not connected in half a second: on a machine that is busy both happen.
 _STORAGE = """\
 devices = {folder}/devices
 mount_check = false
@@ -45,6 +47,9 @@ fallocate_reserve = {reserve}
 pipeline = {kind}-server
 [app:{kind}-server]
 use = egg:swift#{kind}
+container_update_timeout = 60
+node_timeout = 60
+conn_timeout = 10
 """
 _PROXY = """\
 [pipeline:main]
@@ -74,6 +79,8 @@ use = egg:swift#dlo
 use = egg:swift#proxy
 account_autocreate = true
 error_suppression_interval = 0
+node_timeout = 60
+conn_timeout = 10
 """
 
 

@@ -532,8 +532,11 @@ def test_evidence_that_was_not_cited_counts_like_what_was(house: House) -> None:
 
 
 @pytest.mark.slow
-def test_a_right_revoked_while_the_answer_streams_ends_the_stream(house: House) -> None:
-    model = ScriptedModel([Delta(text="Parking costs 40 euros a month [1]. "), 1.2, Delta(text="More. "), 60.0])
+def test_a_right_revoked_while_the_answer_streams_ends_the_stream(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("generation.reading.RECHECK_SECONDS", 0.1)  # Long over before the model says more.
+    model = ScriptedModel([Delta(text="Parking costs 40 euros a month [1]. "), 3.0, Delta(text="More. "), 60.0])
 
     async def use() -> None:
         answering = house.answering(model)
@@ -628,8 +631,9 @@ async def searched(house: House) -> None:
 
 
 @pytest.mark.slow
-def test_a_reader_who_is_suspended_meanwhile_sees_no_more(house: House) -> None:
-    model = ScriptedModel([Delta(text="Parking costs 40 euros a month [1]. "), 1.2, Delta(text="More. "), 60.0])
+def test_a_reader_who_is_suspended_meanwhile_sees_no_more(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("generation.reading.RECHECK_SECONDS", 0.1)  # Long over before the model says more.
+    model = ScriptedModel([Delta(text="Parking costs 40 euros a month [1]. "), 3.0, Delta(text="More. "), 60.0])
     today = [ALICE]
 
     async def use() -> None:

@@ -20,9 +20,10 @@ more_than_f32 = pytest.mark.skipif(best_precision(CORE) == "f32", reason="this p
 
 @pytest.fixture
 def converted(tmp_path: Path) -> ConvertedModel:
+    """The model as if it were converted on a processor of this kind, wherever it was."""
     there = find_converted(Settings().cache, "all-MiniLM-L6-v2")
     (tmp_path / "model").symlink_to(there.folder)
-    return ConvertedModel(folder=tmp_path / "model", meta=there.meta)
+    return ConvertedModel(folder=tmp_path / "model", meta=replace(there.meta, best_precision=best_precision(CORE)))
 
 
 @more_than_f32
