@@ -62,9 +62,9 @@ class Faults:
 
     def _kill_pool_child(self) -> None:
         pid = self._installation.processes.pid(self._chance.choice(WORKERS))
-        children = psutil.Process(pid).children() if pid is not None and psutil.pid_exists(pid) else []
-        if children:
-            with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(pid).children() if pid is not None else []
+            if children:
                 self._chance.choice(children).kill()
 
     def _kill_worker(self) -> None:
@@ -89,8 +89,9 @@ class Faults:
         """For longer than its lease: what it does afterwards must not count."""
         name = self._chance.choice(WORKERS)
         pid = self._installation.processes.pid(name)
-        children = psutil.Process(pid).children(recursive=True) if pid is not None and psutil.pid_exists(pid) else []
-        self._pause([pid, *(child.pid for child in children)] if pid is not None else [], 2 * self._lease_seconds)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(pid).children(recursive=True) if pid is not None else []
+            self._pause([pid, *(child.pid for child in children)] if pid is not None else [], 2 * self._lease_seconds)
 
     def _stall(self, name: str, seconds: float) -> None:
         pid = self._installation.processes.pid(name)

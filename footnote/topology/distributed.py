@@ -2,12 +2,13 @@
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -119,7 +120,12 @@ def _ours(
 
 
 def _worker(name: str, queues: str, folder: Path, environment: Mapping[str, str], *options: str) -> Program:
-    return _ours(name, ["worker", "--queues", queues, *options], folder, environment)
+    program = _ours(name, ["worker", "--queues", queues, *options], folder, environment)
+    # Its own folder for temporary files: its pool makes one there, and leaves it behind whenever the worker is killed.
+    temporary = folder / name / "tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(mode=0o700)
+    return replace(program, environment={**environment, "TMPDIR": str(temporary)})
 
 
 def _is_ready(port: int) -> bool:

@@ -9,24 +9,29 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 from pathlib import Path
 
 from core.errors import Unavailable
 from footnote.topology.processes import Program
 
 DATABASE = "footnote"
+_given: set[int] = set()  # Ports: who was given one may not listen there yet, or be down just now.
+_giving = threading.Lock()
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody listens on now.
+    """Return a port of the loopback that nobody listens on now, and that was not given before in this process.
 
     Not one of those that the system gives to connections (from 32768 on, where Linux' own setting holds): while a
     program is down, one of the clients that look for it would sooner or later be given its port, and keep it.
     """
     for port in random.sample(range(20_000, 32_768), k=200):
         try:
-            with socket.create_server(("127.0.0.1", port)):
-                return port
+            with _giving, socket.create_server(("127.0.0.1", port)):
+                if port not in _given:
+                    _given.add(port)
+                    return port
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
