@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tests.processes import end_with_the_tests, ended
 FOOTNOTE = [sys.executable, "-P", "-m", "footnote"]
 SAMPLES = Path(__file__).parents[2] / "samples"
 START_SECONDS = 60.0
+PATIENCE = 60_000  # milliseconds that a page may take: the machine may be busy
 NEEDS_SERVERS = [  # Of a module that starts the distributed mode.
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis is not installed (Debian: redis-server)"),
@@ -108,7 +110,8 @@ def children(pid: int) -> list[int]:
     """Return the direct children of a process."""
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [int(child) for child in task.read_text().split()]
+        with suppress(OSError):  # Threads end meanwhile.
+            found += [int(child) for child in task.read_text().split()]
     return found
 
 
@@ -118,6 +121,15 @@ def command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
+
+
+@pytest.fixture(autouse=True)
+def _patient_pages() -> None:
+    """What is expected of a page may take its time; that is set for a whole process, so for each test here."""
+    if "playwright" in sys.modules:  # Tests that open no page need not load it.
+        from playwright.sync_api import expect
+
+        expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from core.db.session import Database
 from core.intake import UploadRequest
+from tests.e2e.conftest import PATIENCE
 from tests.footnote.served import Branch, served
 from tests.ingestion.works import story
 
@@ -19,7 +20,6 @@ pytestmark = [
 ]
 
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-PATIENCE = 60_000  # milliseconds: the machine may be busy
 FILES = {
     "scan.txt": "!corrupt@3 no page could be read",
     "broken.txt": "!parser_crashed killed by SIGSEGV",
@@ -51,7 +51,6 @@ def documents_of(branch: Branch, browser: Browser, url: str, person: str, *, fai
     """Return the documents page as the person sees it, once everything has ended."""
     page = browser.new_context(viewport={"width": 1280, "height": 860}).new_page()
     page.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
     troubles: list[str] = []
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.goto(f"{url}/sign-in?token={branch.link(person)}")

@@ -27,12 +27,13 @@ POLL_SECONDS = 0.02
 
 
 class Branch(House):
-    """The house with the real pipeline, run by a thread that is woken by uploads. `closed` keeps it from working."""
+    """The house with the real pipeline, run by a thread that is woken by uploads."""
 
     def __init__(self, database: Database, folder: Path, **settings: object) -> None:
         super().__init__(database, folder, **settings)
         self.parser = PlainParser()
-        self.closed = False
+        self._closed = False
+        self._working = threading.Lock()
         self._pipeline = IngestionPipeline(
             database=database,
             blobs=self.blobs,
@@ -56,10 +57,21 @@ class Branch(House):
         self._thread.join()
         self._pipeline.close()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the thread is kept from working. Whoever sets it waits for the work under way to end."""
+        return self._closed
+
+    @closed.setter
+    def closed(self, value: bool) -> None:
+        with self._working:
+            self._closed = value
+
     def _serve(self) -> None:
         while not self._stopping.wait(POLL_SECONDS):
-            if not self.closed:
-                self.work()
+            with self._working:
+                if not self._closed:
+                    self.work()
 
     def work(self) -> None:
         while any((self._pipeline.run_parse(), self._pipeline.run_chunk(), self._pipeline.run_embed())):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from structlog.testing import capture_logs
@@ -23,7 +23,8 @@ from core.settings import Settings
 from footnote.supervisor import WorkerSupervisor
 from tests.ingestion.works import Works, story
 
-SECONDS = 60.0
+SECONDS = 240.0  # A worker gets a processor only when nobody else wants it.
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -53,11 +54,13 @@ def _supervised(works: Works) -> Iterator[WorkerSupervisor]:
         supervisor.stop()
 
 
-def _wait_for(condition: Callable[[], object]) -> None:
+def _wait_for(condition: Callable[[], T]) -> T:
+    """Return what the condition gave at last: asked again, it might give something else."""
     deadline = time.monotonic() + SECONDS
-    while not condition():
+    while not (given := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    return given
 
 
 def _embedded(works: Works, documents: list[DocumentId]) -> bool:
@@ -65,8 +68,7 @@ def _embedded(works: Works, documents: list[DocumentId]) -> bool:
 
 
 def _worker(supervisor: WorkerSupervisor) -> int:
-    _wait_for(lambda: supervisor.worker_pid)
-    pid = supervisor.worker_pid
+    pid = _wait_for(lambda: supervisor.worker_pid)
     assert pid is not None
     return pid
 
@@ -152,6 +154,7 @@ def test_what_a_worker_leaves_behind_is_free_at_once_and_an_attempt_only_where_i
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_work_brings_a_worker_and_its_end_leaves_none(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOOTNOTE_WORKER_IDLE_SECONDS", "0.3")
     with _supervised(works) as supervisor:
@@ -164,26 +167,29 @@ def test_work_brings_a_worker_and_its_end_leaves_none(works: Works, monkeypatch:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_killed_worker_is_replaced_and_the_outcome_is_as_if_it_had_lived(works: Works) -> None:
     documents = [works.upload(story(f"topic {number}"), f"{number}.txt") for number in range(24)]
-    killed: list[int | None] = [None]
+    killed: list[int] = []
     with _supervised(works) as supervisor:
         for done in (0, 4):
-            _wait_for(partial(_goes_on, works, documents, supervisor, done, killed))
-            killed.append(supervisor.worker_pid)
-            os.kill(killed[-1] or 0, signal.SIGKILL)
-        _wait_for(lambda: _embedded(works, documents))
-        assert supervisor.worker_pid not in killed
+            pid = _wait_for(partial(_another, works, documents, supervisor, done, killed))
+            assert pid is not None
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+        _wait_for(lambda: _embedded(works, documents))  # By a third one.
 
     works.work()
     assert {works.status(document).state for document in documents} == {DocumentState.SEARCHABLE}
     assert works.points() == dict.fromkeys(works.chunks(), 1)
 
 
-def _goes_on(
-    works: Works, documents: list[DocumentId], supervisor: WorkerSupervisor, done: int, killed: list[int | None]
-) -> bool:
-    return _parsed(works, documents) >= done and supervisor.worker_pid not in killed
+def _another(
+    works: Works, documents: list[DocumentId], supervisor: WorkerSupervisor, done: int, killed: list[int]
+) -> int | None:
+    """Return the worker's process id once so many are parsed, and it is none of those that were killed."""
+    pid = supervisor.worker_pid
+    return pid if pid not in killed and _parsed(works, documents) >= done else None
 
 
 def _parsed(works: Works, documents: list[DocumentId]) -> int:
@@ -191,6 +197,7 @@ def _parsed(works: Works, documents: list[DocumentId]) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_stopping_ends_the_worker_and_leaves_nothing_leased(works: Works) -> None:
     documents = [works.upload(story(f"topic {number}"), f"{number}.txt") for number in range(24)]
     with _supervised(works) as supervisor:

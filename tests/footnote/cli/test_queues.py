@@ -1,5 +1,6 @@
 """`footnote status --queues`, and the line at the end of `footnote status`."""
 
+import re
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -42,7 +43,7 @@ def test_where_other_processes_work_a_dead_beat_is_told_at_the_end(
         with footnote.branch.database.transaction() as session:
             signs.note(session, signs.RECONCILED)
         with closing(Client(url, footnote.branch.secrets["owner"])) as client:
-            assert "beat   came round 0 s ago" in unstyle(table(read(client)))
+            assert re.search(r"beat   came round \d+ s ago", unstyle(table(read(client))))
             assert summary(client) is None
 
 
@@ -59,7 +60,7 @@ def test_the_queues_are_shown_with_verdict_depth_rate_and_failures(footnote: Com
     assert done.code == 0
     text = done.out
     assert "failed: 1 corrupt (parse)" in text
-    assert "1 ready; the oldest 0 s old" in text
+    assert re.search(r"1 ready; the oldest \d+ s old", text)
     assert "done a minute" in text
     assert [line.split()[:2] for line in text.splitlines() if line[0] != " "] == [
         ["parse", "working"],  # What was done a moment ago shows that somebody works.
