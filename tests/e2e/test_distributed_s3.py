@@ -22,7 +22,7 @@ from footnote.topology.distributed import Installation, distributed
 from tests.e2e.conftest import NEEDS_SERVERS, SAMPLES
 from tests.object_store import Swift, environment_of
 
-pytestmark = NEEDS_SERVERS
+pytestmark = [*NEEDS_SERVERS, pytest.mark.timeout(900)]  # A test waits several times.
 SECONDS = 200.0
 
 

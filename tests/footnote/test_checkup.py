@@ -13,8 +13,9 @@ from tests.footnote.served import Branch, CommandLine, served
 
 
 @pytest.fixture(autouse=True)
-def _small_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_model_and_any_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOOTNOTE_EMBEDDER", "hashing:32")
+    monkeypatch.setattr("footnote.checkup.LEAST_FREE_BYTES", 0)  # Nor need the disk of the tests be that empty.
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def _demo(data: Path, *arguments: str, environment: dict[str, str] = SMALL) -> s
         text=True,
         check=False,
         env=environment,
-        timeout=120,
+        timeout=280,
     )
 
 
@@ -58,6 +58,7 @@ def test_a_server_that_does_not_stop_is_told(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_demonstration_answers_stays_up_is_reused_and_stops(tmp_path: Path) -> None:
     data, port = tmp_path / "data", free_port()
     questions = [line for line in (SAMPLES / "demo_questions.txt").read_text().splitlines() if line.strip()]
@@ -89,6 +90,7 @@ def test_the_demonstration_answers_stays_up_is_reused_and_stops(tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_directory_of_somebody_who_works_here_is_left_alone(tmp_path: Path) -> None:
     data = tmp_path / "data"
     assert footnote("user", "add", "zoe", data=data).returncode == 0

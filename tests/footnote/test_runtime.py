@@ -220,7 +220,7 @@ def _hits(runtime: Runtime) -> int:
     return len(runtime.search.search("tea", principal=OWNER_READS, limit=5).hits)
 
 
-def _wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def _wait_for(condition: Callable[[], object], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -30,7 +30,7 @@ def test_it_goes_on_when_the_database_does_not_answer(
     assert not supervisor.alive
     supervisor.start()
     for _ in range(3):
-        assert asked.acquire(timeout=10)
+        assert asked.acquire(timeout=60)
     assert supervisor.alive
     supervisor.stop()
     assert not supervisor.alive

@@ -35,7 +35,7 @@ def test_a_measurement_is_one_json_object_and_progress_is_elsewhere(tmp_path: Pa
         check=False,
         env=clean_environment(FOOTNOTE_EMBEDDER="hashing:64"),
         cwd=tmp_path,
-        timeout=120,
+        timeout=280,
     )
 
     assert done.returncode == 0, done.stderr

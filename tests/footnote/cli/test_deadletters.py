@@ -30,7 +30,7 @@ def names(footnote: CommandLine, *options: str, user: str = "owner") -> list[str
 
 
 def wait_until_searchable(footnote: CommandLine, count: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (totals := footnote.json("status")["totals"]) != {"searchable": count}:
         assert time.monotonic() < deadline, totals
         time.sleep(POLL_SECONDS)

@@ -16,8 +16,9 @@ from tests.footnote.served import CommandLine
 from tests.ingestion.works import story
 from tests.processes import end_with_the_tests
 
+pytestmark = pytest.mark.timeout(600)  # Some wait several times.
 SMALL = clean_environment(FOOTNOTE_EMBEDDER="hashing:32", FOOTNOTE_RERANKER="none")
-SECONDS = 60.0
+SECONDS = 280.0  # A worker gets a processor only when nobody else wants it.
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -160,7 +161,7 @@ def test_commands_at_the_same_time_on_a_directory_without_a_server_all_succeed(t
         for command in commands
     ]
     try:
-        outcomes = [(*process.communicate(timeout=2 * SECONDS), process.returncode) for process in running]
+        outcomes = [(*process.communicate(timeout=SECONDS), process.returncode) for process in running]
     finally:
         for process in running:
             process.kill()
@@ -202,7 +203,7 @@ def test_a_command_survives_the_death_of_the_server_it_speaks_to(tmp_path: Path)
                 time.sleep(0.01)
             server.kill()
             server.wait()
-            out, told = ingesting.communicate(timeout=2 * SECONDS)
+            out, told = ingesting.communicate(timeout=SECONDS)
         finally:
             ingesting.kill()
 
