@@ -2,13 +2,13 @@
 
 import argparse
 import os
-import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -82,8 +82,10 @@ def distributed(
         "FOOTNOTE_EMBED_THREADS": "1",
         **{f"FOOTNOTE_{name.upper()}": value for name, value in settings.items()},
     }
-    processes = Processes()
-    try:
+    with ExitStack() as ending:
+        workers = {**environment, "TMPDIR": str(ending.enter_context(temporary_folder()))}
+        processes = Processes()
+        ending.callback(processes.stop)
         password = database_password(folder / "postgres.password")
         processes.start(postgres(folder / "postgres", ports.postgres, password=password, durable=durable))
         for program in _broker(broker, folder / broker, ports.broker, durable=durable):
@@ -91,13 +93,11 @@ def distributed(
         processes.start(_ours("index", ["index", "--port", str(ports.index)], folder, environment, port=ports.index))
         processes.start(_ours("api", ["up", "--port", str(ports.api)], folder, environment, port=ports.api))
         for number in range(1, parse_workers + 1):
-            processes.start(_worker(f"worker-parse-{number}", "parse", folder, environment))
-        processes.start(_worker("worker-embed", "embed", folder, environment))
-        processes.start(_worker("worker-index", "index", folder, environment))
-        processes.start(_worker("worker-maintenance", "maintenance", folder, environment, "--beat"))
+            processes.start(_worker(f"worker-parse-{number}", "parse", folder, workers))
+        processes.start(_worker("worker-embed", "embed", folder, workers))
+        processes.start(_worker("worker-index", "index", folder, workers))
+        processes.start(_worker("worker-maintenance", "maintenance", folder, workers, "--beat"))
         yield Installation(processes=processes, folder=folder, ports=ports, environment=environment)
-    finally:
-        processes.stop()
 
 
 def _broker(kind: Literal["redis", "rabbitmq"], folder: Path, port: int, *, durable: bool) -> Sequence[Program]:
@@ -120,12 +120,19 @@ def _ours(
 
 
 def _worker(name: str, queues: str, folder: Path, environment: Mapping[str, str], *options: str) -> Program:
-    program = _ours(name, ["worker", "--queues", queues, *options], folder, environment)
-    # Its own folder for temporary files: its pool makes one there, and leaves it behind whenever the worker is killed.
-    temporary = folder / name / "tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(mode=0o700)
-    return replace(program, environment={**environment, "TMPDIR": str(temporary)})
+    return _ours(name, ["worker", "--queues", queues, *options], folder, environment)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder for temporary files of workers: their pools leave some behind whenever they are killed.
+
+    Not in the data directory, which is its owner's alone: confined parsers, who are nobody, have their place in it.
+    """
+    with tempfile.TemporaryDirectory(prefix="footnote-workers-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder
 
 
 def _is_ready(port: int) -> bool:
