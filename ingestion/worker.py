@@ -31,6 +31,7 @@ PARSERS = 2
 POLL_SECONDS = 0.1
 GATHER_SECONDS = 0.5  # A turn costs as much for one document as for many: what comes in between is taken together.
 LONGEST_BACK_OFF_SECONDS = 5.0
+MOST_IN_VAIN = 10  # Times that a worker does not end because something waits, while nothing is done of it.
 
 
 def main() -> None:
@@ -49,10 +50,11 @@ def main() -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    _work(settings, stopping)
+    sys.exit(0 if _work(settings, stopping) else 1)  # So that it counts against what the loop had in hand.
 
 
-def _work(settings: Settings, stopping: threading.Event) -> None:
+def _work(settings: Settings, stopping: threading.Event) -> bool:
+    """Work until told to stop or idle; return False when a loop broke down, which no loop recovers from."""
     database = Database(settings.database_url or sqlite_url(settings.data))
 
     @cache
@@ -95,15 +97,21 @@ def _work(settings: Settings, stopping: threading.Event) -> None:
     sandbox.close()
     held.stop()
     database.close()
+    return not activity.broken
 
 
 class _Activity:
-    """When something was last worked on, and by how many loops it is being worked on now."""
+    """When something was last worked on, and by how many loops it is being worked on now.
+
+    `turns` counts those in which something was done. `broken`: a loop ended although it was not told to.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._busy = 0
         self._last = time.monotonic()
+        self.turns = 0
+        self.broken = False
 
     def __enter__(self) -> None:
         with self._lock:
@@ -114,6 +122,12 @@ class _Activity:
             self._busy -= 1
 
     def worked(self) -> None:
+        with self._lock:
+            self.turns += 1
+        self.expected()
+
+    def expected(self) -> None:
+        """Note that there is something to be worked on: nobody is idle for a while."""
         self._last = time.monotonic()
 
     def idle_seconds(self) -> float:
@@ -124,18 +138,27 @@ class _Activity:
 def _wait_until_idle(
     database: Database, busy: Callable[[], bool], activity: _Activity, patience: float, stopping: threading.Event
 ) -> None:
-    """Return when told to stop, or when nothing was worked on for so many seconds and nothing waits to be."""
+    """Return when told to stop, or when nothing was worked on for so many seconds and nothing waits to be.
+
+    And when something waits that nothing is done of, again and again: what hinders this process may not hinder another.
+    """
 
     def idle() -> bool:
         return not busy() and activity.idle_seconds() > patience
 
+    turns, in_vain = activity.turns, 0
     while not stopping.wait(POLL_SECONDS):
         if not idle():
             continue
         # At idle priority the loops may have got no processor for all that time: that nothing was done does not say
         # that nothing is to be done.
         if _may_have_work(database):
-            activity.worked()  # Not asked again before there was as much time to take it.
+            in_vain = in_vain + 1 if turns == activity.turns else 0
+            turns = activity.turns
+            if in_vain == MOST_IN_VAIN:
+                log.warning("worker_ends_in_vain")
+                return
+            activity.expected()  # Not asked again before there was as much time to take it.
         elif idle():  # Still: nobody took it while the database was asked.
             return
 
@@ -150,7 +173,18 @@ def _may_have_work(database: Database) -> bool:
 
 
 def _loop(run: Callable[[], int], full: int, activity: _Activity, stopping: threading.Event) -> None:
-    """Take turns until told to stop; one that was not `full` leaves some time for more to come."""
+    """Take turns until told to stop. What breaks the loop itself ends the worker: another one is started then."""
+    try:
+        _take_turns(run, full, activity, stopping)
+    except BaseException:
+        activity.broken = True
+        raise
+    finally:
+        stopping.set()
+
+
+def _take_turns(run: Callable[[], int], full: int, activity: _Activity, stopping: threading.Event) -> None:
+    """One after the other; one that was not `full` leaves some time for more to come."""
     wait = POLL_SECONDS
     while not stopping.is_set():
         began = time.monotonic()

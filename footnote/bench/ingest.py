@@ -68,7 +68,7 @@ class IngestReport:
             "peer_seconds": None if peer is None else round(peer, 2),
             "tokens_per_second": round(self.tokens / self.pipeline_seconds),
             "of_embed_only": round(self.embed_seconds / self.pipeline_seconds, 3),
-            "of_embed_only_but_parsing": round(self.embed_seconds / but_parsing, 3),
+            "of_embed_only_but_parsing": round(self.embed_seconds / but_parsing, 3) if but_parsing > 0 else None,
             "ratio_to_peer": None if peer is None else round(peer / self.pipeline_seconds, 2),
             "left_out": self.left_out,
         }

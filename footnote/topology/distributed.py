@@ -127,7 +127,7 @@ def _worker(name: str, queues: str, folder: Path, environment: Mapping[str, str]
 def temporary_folder() -> Iterator[Path]:
     """Make a folder for temporary files of workers: their pools leave some behind whenever they are killed.
 
-    Not in the data directory, which is its owner's alone: confined parsers, who are nobody, have their place in it.
+    Not in the data directory, which is its owner's alone: parsers, who are nobody then, work in a folder below this.
     """
     with tempfile.TemporaryDirectory(prefix="footnote-workers-", ignore_cleanup_errors=True) as name:
         folder = Path(name)

@@ -42,7 +42,7 @@ def connect(
     certificate, where the machine does not know it.
 
     :raises InvalidInput: this is no URL, the file cannot be read, or the server says that it is older than `OLDEST`.
-    :raises IndexUnavailable: the server does not answer within `ANSWER_SECONDS`, does not make what is missing within
+    :raises IndexUnavailable: the server does not answer within `ANSWER_SECONDS`, does not take a write within
         `WRITE_SECONDS`, or refuses.
     """
     # As a header, and not as `api_key`: on plain HTTP, which is right on one machine, the client would warn about that.

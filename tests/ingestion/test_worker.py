@@ -22,7 +22,7 @@ from core.errors import Unavailable
 from core.ids import DocumentId
 from core.intake import UploadRequest
 from core.settings import Settings, settings_as_told, told_settings
-from ingestion.worker import _Activity, _loop, _wait_until_idle
+from ingestion.worker import MOST_IN_VAIN, _Activity, _loop, _wait_until_idle
 from tests.ingestion.conftest import Clock, Logged, Passing
 from tests.ingestion.works import Works, story
 
@@ -112,15 +112,18 @@ def test_a_worker_does_not_end_while_something_waits_and_asks_no_oftener_than_it
     """At idle priority its loops may get no processor for any length of time."""
     clock, asked = Clock(), list[float]()
     monkeypatch.setattr(ingestion.worker, "time", clock)
+    activity = _Activity()
 
     def noted(*arguments: Any) -> bool:  # noqa: ANN401 - whatever it takes
         asked.append(clock.now)
+        if len(asked) % 9 == 0:  # Now and then it does get a turn.
+            activity.worked()
         return has_claimable(*arguments)
 
     monkeypatch.setattr(ingestion.worker, "has_claimable", noted)
     works.upload(story("tea"))
     told = Passing(clock, most=100.0)
-    _wait_until_idle(works.database, lambda: False, _Activity(), 2.0, told)
+    _wait_until_idle(works.database, lambda: False, activity, 2.0, told)
     assert told.is_set()
     assert 40 <= len(asked) <= 50
 
@@ -130,6 +133,38 @@ def test_a_worker_does_not_end_while_something_waits_and_asks_no_oftener_than_it
     _wait_until_idle(works.database, lambda: False, _Activity(), 2.0, told)
     assert not told.is_set()
     assert len(asked) == 1
+
+
+def test_a_worker_that_does_nothing_of_what_waits_makes_way_for_another(
+    works: Works, monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(ingestion.worker, "time", clock)
+    works.upload(story("tea"))
+    told, began = Passing(clock, most=100.0), clock.now
+
+    _wait_until_idle(works.database, lambda: False, _Activity(), 2.0, told)
+
+    assert not told.is_set()
+    assert 2.0 * MOST_IN_VAIN <= clock.now - began < 2.0 * MOST_IN_VAIN + 3
+    assert [event["event"] for event in logged] == ["worker_ends_in_vain"]
+
+
+class Panic(BaseException):
+    """As a library in another language raises it."""
+
+
+def test_what_breaks_a_loop_ends_the_worker() -> None:
+    def panic() -> int:
+        raise Panic
+
+    activity, stopping = _Activity(), threading.Event()
+
+    with pytest.raises(Panic):
+        _loop(panic, 1, activity, stopping)
+
+    assert stopping.is_set()
+    assert activity.broken
 
 
 def test_a_worker_that_cannot_ask_what_waits_goes_on_until_it_can(
@@ -273,10 +308,15 @@ def test_a_worker_that_gets_no_processor_for_longer_than_its_patience_still_does
     monkeypatch.setattr(ingestion.worker, "_loop", starved)
     document = works.upload(story("tea"))
     settings = settings_as_told(_told(works, worker_idle_seconds=0.05))
-    worker = threading.Thread(target=ingestion.worker._work, args=(settings, threading.Event()))
+    stopping = threading.Event()
+    worker = threading.Thread(target=ingestion.worker._work, args=(settings, stopping))
     worker.start()
-    worker.join(SECONDS)
-    assert not worker.is_alive()
+    try:
+        worker.join(SECONDS)
+        assert not worker.is_alive()
+    finally:
+        stopping.set()
+        worker.join()
     assert _done(works, document, StageName.EMBED)
 
 

@@ -138,8 +138,10 @@ def test_importing_the_same_again_writes_nothing(sqlite_database: Database) -> N
         statements.append(statement)
 
     event.listen(sqlite_database.engine, "before_cursor_execute", note)
-    load(sqlite_database, EXAMPLE)
-    event.remove(sqlite_database.engine, "before_cursor_execute", note)
+    try:
+        load(sqlite_database, EXAMPLE)
+    finally:
+        event.remove(sqlite_database.engine, "before_cursor_execute", note)
     assert [statement for statement in statements if not statement.lstrip().startswith(("SELECT", "PRAGMA"))] == []
 
 
