@@ -31,7 +31,7 @@ PARSERS = 2
 POLL_SECONDS = 0.1
 GATHER_SECONDS = 0.5  # A turn costs as much for one document as for many: what comes in between is taken together.
 LONGEST_BACK_OFF_SECONDS = 5.0
-MOST_IN_VAIN = 10  # Times that a worker does not end because something waits, while nothing is done of it.
+IN_VAIN_SECONDS = 600.0  # So long a worker goes on while something waits and it does nothing of it.
 
 
 def main() -> None:
@@ -103,14 +103,13 @@ def _work(settings: Settings, stopping: threading.Event) -> bool:
 class _Activity:
     """When something was last worked on, and by how many loops it is being worked on now.
 
-    `turns` counts those in which something was done. `broken`: a loop ended although it was not told to.
+    `broken`: a loop ended although it was not told to.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._busy = 0
-        self._last = time.monotonic()
-        self.turns = 0
+        self._last = self._done = time.monotonic()
         self.broken = False
 
     def __enter__(self) -> None:
@@ -122,13 +121,15 @@ class _Activity:
             self._busy -= 1
 
     def worked(self) -> None:
-        with self._lock:
-            self.turns += 1
-        self.expected()
+        self._last = self._done = time.monotonic()
 
     def expected(self) -> None:
         """Note that there is something to be worked on: nobody is idle for a while."""
         self._last = time.monotonic()
+
+    def seconds_in_vain(self) -> float:
+        """Since something was last done, whatever is expected."""
+        return time.monotonic() - self._done
 
     def idle_seconds(self) -> float:
         with self._lock:
@@ -140,22 +141,19 @@ def _wait_until_idle(
 ) -> None:
     """Return when told to stop, or when nothing was worked on for so many seconds and nothing waits to be.
 
-    And when something waits that nothing is done of, again and again: what hinders this process may not hinder another.
+    And when something waits that nothing is done of for very long: what hinders this process may not hinder another.
     """
 
     def idle() -> bool:
         return not busy() and activity.idle_seconds() > patience
 
-    turns, in_vain = activity.turns, 0
     while not stopping.wait(POLL_SECONDS):
         if not idle():
             continue
         # At idle priority the loops may have got no processor for all that time: that nothing was done does not say
         # that nothing is to be done.
         if _may_have_work(database):
-            in_vain = in_vain + 1 if turns == activity.turns else 0
-            turns = activity.turns
-            if in_vain == MOST_IN_VAIN:
+            if activity.seconds_in_vain() > IN_VAIN_SECONDS:
                 log.warning("worker_ends_in_vain")
                 return
             activity.expected()  # Not asked again before there was as much time to take it.
