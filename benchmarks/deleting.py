@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.faulty_index import FaultyIndex
-from benchmarks.filling import MODEL, WORDS, fill
+from benchmarks.filling import MODEL, WORDS, fill, open_catalogue
 from core.blobs import DirectoryBlobs
-from core.db import directory, receipts, releases
+from core.db import receipts
 from core.db.index_audits import Counts, get_audit, request_audit
 from core.db.purging import delete_document
-from core.db.session import Database, sqlite_url
+from core.db.session import Database
 from core.domain import EVERYONE, Principal
 from core.ids import DEFAULT_TENANT, DocumentId, IndexId
 from core.intake import Intake
@@ -76,15 +76,10 @@ def measure(
     folder: Path, *, documents: int, kept: int, chunks: int, dim: int, rate: float, seed: int, fault_seconds: float
 ) -> dict[str, Any]:
     """Return what was found, after filling `folder` with a catalogue and an index of its own."""
-    database = Database(sqlite_url(folder))
-    database.upgrade()
+    database = open_catalogue(folder, INDEX)
     blobs = DirectoryBlobs(folder / "blobs")
     index = FaultyIndex(EdgeIndex(folder / "index", index_id=INDEX, dim=dim), rate=rate, seed=seed)
     embedder, sparse = HashingEmbedder(dim), Bm25Encoder()
-    with database.transaction() as session:
-        directory.add_tenant(session, DEFAULT_TENANT)
-        directory.add_user(session, DEFAULT_TENANT, "filler")
-        releases.ensure_live_release(session, INDEX, {})
     auditor = Auditor(
         database=database,
         index=index,

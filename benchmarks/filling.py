@@ -2,15 +2,17 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from core.blobs import DirectoryBlobs
+from core.db import directory, releases
 from core.db.chunks import put_embeddings, replace_chunks
-from core.db.session import Database
+from core.db.session import Database, sqlite_url
 from core.db.stages import ClaimedStage, Finished, VersionFacts, claim, finish_many
 from core.domain import EVERYONE, Chunk, Principal, Span, StageName
-from core.ids import DEFAULT_TENANT, DocumentId, chunk_id
+from core.ids import DEFAULT_TENANT, DocumentId, IndexId, chunk_id
 from core.intake import Intake, UploadRequest
 from ingestion.indexing import IndexLoop
 
@@ -22,6 +24,17 @@ AT_ONCE = 100
 def uploader() -> Principal:
     """Return who uploads everything."""
     return Principal(tenant=DEFAULT_TENANT, closure=frozenset({"user:filler", EVERYONE}), user="filler", role="editor")
+
+
+def open_catalogue(folder: Path, index: IndexId) -> Database:
+    """Make a catalogue in the folder, with the uploader and a release that serves the index."""
+    database = Database(sqlite_url(folder))
+    database.upgrade()
+    with database.transaction() as session:
+        directory.add_tenant(session, DEFAULT_TENANT)
+        directory.add_user(session, DEFAULT_TENANT, "filler")
+        releases.ensure_live_release(session, index, {})
+    return database
 
 
 def fill(

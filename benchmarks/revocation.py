@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from sqlalchemy import insert
 
-from benchmarks.filling import MODEL, WORDS, fill
+from benchmarks.filling import MODEL, WORDS, fill, open_catalogue
 from core.blobs import DirectoryBlobs
-from core.db import access, directory, releases
+from core.db import access, directory
 from core.db.chunks import chunks_of, embeddings_of
-from core.db.session import Database, sqlite_url
+from core.db.session import Database
 from core.db.tables import MembershipRow, UserRow
 from core.domain import Principal
 from core.ids import DEFAULT_TENANT, DocumentId, IndexId, TenantId, VersionId
@@ -85,16 +85,12 @@ def measure(
     folder: Path, *, chunks: int, per_document: int, revocations: int, members: int, dim: int, seed: int
 ) -> dict[str, Any]:
     """Return the figures, after filling `folder` with a catalogue and an index of its own."""
-    database = Database(sqlite_url(folder))
-    database.upgrade()
+    database = open_catalogue(folder, INDEX)
     index = CountingIndex(folder / "index", index_id=INDEX, dim=dim)
     with database.transaction() as session:
-        directory.add_tenant(session, DEFAULT_TENANT)
-        directory.add_user(session, DEFAULT_TENANT, "filler")
         directory.add_group(session, DEFAULT_TENANT, "many")
         directory.add_group(session, DEFAULT_TENANT, "readers")
         directory.add_member(session, DEFAULT_TENANT, "readers", "group:many")
-        releases.ensure_live_release(session, INDEX, {})
     sparse = Bm25Encoder()
     loop = IndexLoop(
         database=database,
