@@ -210,5 +210,5 @@ def test_a_browser_session_ends_with_its_key(catalogue: Database) -> None:
     with catalogue.transaction() as session:
         exchanged = keys.exchange_link(session, keys.create_link(session, key))
         assert exchanged is not None
-        session.execute(update(ApiKeyRow).values(expires_at=now(session) - 1))
+        session.execute(update(ApiKeyRow).values(expires_at=now(session) - SECOND))
         assert keys.session_key(session, exchanged[0]) is None
